@@ -1,0 +1,1 @@
+"""The domain: resources, names, reasons, errors, the connector protocol and the planning policies. No I/O."""

@@ -1,0 +1,1 @@
+"""The HTTP side: what executors and users talk to. Never imports the operator."""

@@ -1,0 +1,1 @@
+"""The API of the executors: PostgreSQL is all it needs."""

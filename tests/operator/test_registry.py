@@ -1,0 +1,404 @@
+"""The client of registries against real ones: plain, with TLS and passwords, with a token service; and against bad ones."""
+
+import asyncio
+import base64
+import contextlib
+import json
+import time
+from datetime import timedelta
+
+import jwt
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from registry_kit import PASSWORD, USER, RegistryServer
+from unicorn_core.errors import Refused, Waiting
+from unicorn_core.reasons import EnvironmentReason
+from unicorn_devcluster.certificates import Authority
+from unicorn_operator.registry import Credentials, Reference, Registries, transport
+from unicorn_operator.registry.manifests import OCI_INDEX, OCI_MANIFEST, digest_of
+
+pytestmark = pytest.mark.tools
+
+UNKNOWN = "sha256:" + "0" * 64
+BASIC = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+
+
+def credentials(host, user=USER, password=PASSWORD):
+    return Credentials.parse(json.dumps({"auths": {host: {"username": user, "password": password}}}))
+
+
+@pytest.fixture
+def plain(tmp_path, unused_tcp_port):
+    server = RegistryServer.make(tmp_path / "registry", unused_tcp_port).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def registries(plain):
+    async with Registries(plain_http=[plain.host]) as registries:
+        yield registries
+
+
+async def refused(reason, call, field="spec.image.ref"):
+    with pytest.raises(Refused) as raised:
+        await call
+    assert raised.value.reason == reason
+    assert raised.value.problems[0].path == field
+    return str(raised.value)
+
+
+async def waits(reason, call):
+    with pytest.raises(Waiting) as raised:
+        await call
+    assert raised.value.reason == reason
+    return raised.value
+
+
+# --- a plain one -----------------------------------------------------------------------------------------------------
+
+
+async def test_an_index_is_pushed_found_resolved_and_deleted(plain, registries):
+    tag = Reference.parse(f"{plain.host}/env/py:1")
+    digests = {
+        platform: plain.push("env/py", platform.replace("/", "-"), platform) for platform in ("linux/amd64", "linux/arm64")
+    }
+    images = {}
+    for platform, digest in digests.items():
+        images[platform] = await registries.resolve(tag.at(digest), platform)
+        assert images[platform].digest == digest, "a single manifest is resolved by what its config says"
+    assert await registries.find(tag) is None
+
+    index = await registries.put_index(tag, images)
+    assert await registries.put_index(tag, dict(reversed(images.items()))) == index, "the same images make the same index"
+    assert index.media_type == OCI_INDEX
+    assert await registries.find(tag) == index
+    assert await registries.find(tag.at(index.digest)) == index
+    for platform, digest in digests.items():
+        assert (await registries.resolve(tag, platform)).digest == digest
+    assert {image.platform for image in await registries.images(tag)} == set(digests)
+
+    assert await registries.delete(tag.at(index.digest))
+    assert await registries.find(tag) is None
+    assert not await registries.delete(tag.at(index.digest)), "it is gone already"
+    assert await registries.find(tag.at(digests["linux/arm64"])), "its images are not"
+
+
+async def test_what_is_not_there_is_refused_with_its_place(plain, registries):
+    tag = Reference.parse(f"{plain.host}/env/py:1")
+    field = "spec.image.ref"
+    said = await refused(EnvironmentReason.IMAGE_NOT_FOUND, registries.resolve(tag, "linux/amd64", field=field))
+    assert str(tag) in said
+    plain.push("env/py", "1", "linux/arm/v7")
+    said = await refused(EnvironmentReason.PLATFORM_MISSING, registries.resolve(tag, "linux/amd64", field=field))
+    assert "linux/amd64" in said
+    assert "linux/arm/v7" in said
+    one = (await registries.images(tag))[0].manifest
+    lost = {"linux/arm/v7": one, "linux/amd64": type(one)(OCI_MANIFEST, UNKNOWN, 3)}
+    await refused(EnvironmentReason.IMAGE_NOT_FOUND, registries.put_index(tag.tagged("index"), lost, field=field))
+    assert await registries.find(tag.at(UNKNOWN)) is None
+    assert not await registries.delete(tag.at(UNKNOWN))
+
+
+async def test_a_registry_that_is_away_is_waited_for(plain, registries):
+    tag = Reference.parse(f"{plain.host}/env/py:1")
+    plain.push("env/py", "1", "linux/amd64")
+    plain.stop()
+    error = await waits(EnvironmentReason.REGISTRY_UNREACHABLE, registries.resolve(tag, "linux/amd64"))
+    assert plain.host in error.message
+    plain.start()
+    assert await registries.resolve(tag, "linux/amd64")
+
+
+async def test_a_registry_that_must_not_be_plain_is_not_spoken_to(plain):
+    async with Registries() as registries:
+        error = await waits(EnvironmentReason.REGISTRY_UNREACHABLE, registries.find(Reference.parse(f"{plain.host}/a:1")))
+    assert "UNICORN_PLAIN_HTTP_REGISTRIES" in error.message
+    assert not [path for _, path, _ in plain.requests() if "/a/" in path]
+
+
+# --- TLS and passwords -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    return Authority.make(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def guarded(tmp_path, unused_tcp_port, authority):
+    pair = authority.sign(authority.pair.certificate.parent, f"registry-{unused_tcp_port}", user="registry", hosts=["127.0.0.1"])
+    server = RegistryServer.make(tmp_path / "guarded", unused_tcp_port, passwords=True, tls=pair).start()
+    yield server
+    server.stop()
+
+
+async def test_with_tls_and_a_password(guarded):
+    tag = Reference.parse(f"{guarded.host}/env/py:1")
+    digest = guarded.push("env/py", "1", "linux/amd64", authorization=BASIC)
+    known = credentials(guarded.host)
+    async with Registries(ca_file=str(guarded.authority)) as registries:
+        image = await registries.resolve(tag, "linux/amd64", known)
+        assert image.digest == digest
+        index = await registries.put_index(tag.tagged("index"), {"linux/amd64": image}, known)
+        assert await registries.delete(tag.at(index.digest), known)
+
+        before = len(guarded.requests())
+        await registries.find(tag, known)
+        assert len(guarded.requests()) == before + 1, "it is known by now how this registry wants to be asked"
+
+        field = "spec.image.ref"
+        said = await refused(EnvironmentReason.REGISTRY_UNAUTHORIZED, registries.find(tag, field=field))
+        assert "no credentials" in said
+        wrong = credentials(guarded.host, password="s3cret")
+        said = await refused(EnvironmentReason.REGISTRY_UNAUTHORIZED, registries.find(tag, wrong, field=field))
+        assert "s3cret" not in said
+        elsewhere = credentials("h.example")
+        await refused(EnvironmentReason.REGISTRY_UNAUTHORIZED, registries.find(tag, elsewhere, field=field))
+
+
+async def test_a_certificate_that_is_not_trusted_is_said(guarded):
+    async with Registries() as registries:
+        known = credentials(guarded.host)
+        error = await waits(
+            EnvironmentReason.REGISTRY_UNREACHABLE, registries.find(Reference.parse(f"{guarded.host}/a:1"), known)
+        )
+    assert "not trusted" in error.message
+
+
+@pytest.mark.parametrize("content", ["", "no PEM"])
+def test_a_wrong_ca_file_is_refused(tmp_path, content):
+    file = tmp_path / "ca.crt"
+    if content:
+        file.write_text(content)
+    with pytest.raises(Refused, match="UNICORN_REGISTRY_CA_FILE"):
+        Registries(ca_file=str(file))
+
+
+# --- tokens ----------------------------------------------------------------------------------------------------------
+
+
+class TokenService:
+    """As Docker Hub has one: gives out what a user may do, anonymous ones may pull `public/…`."""
+
+    def __init__(self, authority):
+        self.asked = []
+        self.seconds = 300
+        certificate = x509.load_pem_x509_certificate(authority.pair.certificate.read_bytes())
+        self._key = authority.pair.key.read_bytes()
+        self._chain = [base64.b64encode(certificate.public_bytes(serialization.Encoding.DER)).decode()]
+
+    async def give(self, request):
+        form = await request.post() if request.method == "POST" else request.query
+        scope = form["scope"]
+        kind, name, actions = scope.split(":")
+        scope = ":".join((kind, name, ",".join(sorted(actions.split(",")))))  # the registry names them in any order
+        identity = form.get("refresh_token")
+        known = request.headers.get("Authorization") == BASIC or identity == "an-identity"
+        self.asked.append((request.method, known, form.get("service"), scope))
+        if not known and ("Authorization" in request.headers or identity):
+            return web.json_response({"errors": [{"code": "UNAUTHORIZED", "message": "wrong"}]}, status=401)
+        allowed = actions.split(",") if known else ["pull"] if name.startswith("public/") else []
+        token = self.sign([{"type": kind, "name": name, "actions": allowed}])
+        return web.json_response({"token" if request.method == "GET" else "access_token": token, "expires_in": self.seconds})
+
+    def sign(self, access):
+        now = int(time.time())
+        claims = {"iss": "lab", "aud": "registry", "sub": "", "exp": now + 300, "nbf": now - 10, "iat": now, "access": access}
+        return jwt.encode(claims, self._key, algorithm="ES256", headers={"x5c": self._chain})
+
+
+@pytest.fixture
+async def service(authority):
+    service = TokenService(authority)
+    application = web.Application()
+    application.router.add_route("*", "/token", service.give)
+    server = TestServer(application)
+    await server.start_server()
+    service.url = str(server.make_url("/token"))
+    yield service
+    await server.close()
+
+
+@pytest.fixture
+async def behind_tokens(tmp_path, unused_tcp_port, service, authority):
+    token = {"realm": service.url, "service": "registry", "issuer": "lab", "rootcertbundle": str(authority.pair.certificate)}
+    server = RegistryServer.make(tmp_path / "behind", unused_tcp_port, token=token).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def pushed(behind_tokens, service):
+    for repository in ("public/py", "lab/py"):
+        token = service.sign([{"type": "repository", "name": repository, "actions": ["pull", "push"]}])
+        behind_tokens.push(repository, "1", "linux/amd64", authorization=f"Bearer {token}")
+    return behind_tokens.host
+
+
+async def test_tokens_are_fetched_and_kept(pushed, service):
+    public, private = (Reference.parse(f"{pushed}/{name}/py:1") for name in ("public", "lab"))
+    known = credentials(pushed)
+    async with Registries(plain_http=[pushed]) as registries:
+        assert await registries.resolve(public, "linux/amd64"), "nobody in particular may have the public one"
+        await refused(EnvironmentReason.REGISTRY_UNAUTHORIZED, registries.find(private), field="image")
+        image = await registries.resolve(private, "linux/amd64", known)
+        before = len(service.asked)
+        await asyncio.gather(*(registries.find(private, known) for _ in range(5)))
+        assert len(service.asked) == before, "the token is kept"
+        await refused(EnvironmentReason.REGISTRY_UNAUTHORIZED, registries.find(private), field="image")
+
+        index = await registries.put_index(private.tagged("index"), {"linux/amd64": image}, known)
+        assert service.asked[-1] == ("GET", True, "registry", "repository:lab/py:pull,push")
+        assert await registries.delete(private.at(index.digest), known)
+        assert service.asked[-1] == ("GET", True, "registry", "repository:lab/py:delete")
+
+        wrong = credentials(pushed, password="s3cret")
+        said = await refused(EnvironmentReason.REGISTRY_UNAUTHORIZED, registries.find(private, wrong), field="image")
+        assert "s3cret" not in said
+
+
+async def test_an_identity_token_is_exchanged(pushed, service):
+    known = Credentials.parse(json.dumps({"auths": {pushed: {"identitytoken": "an-identity"}}}))
+    async with Registries(plain_http=[pushed]) as registries:
+        assert await registries.resolve(Reference.parse(f"{pushed}/lab/py:1"), "linux/amd64", known)
+    assert service.asked == [("POST", True, "registry", "repository:lab/py:pull")]
+
+
+async def test_a_token_that_is_not_taken_any_more_is_replaced(pushed, service):
+    reference, known = Reference.parse(f"{pushed}/lab/py:1"), credentials(pushed)
+    async with Registries(plain_http=[pushed]) as registries:
+        await registries.find(reference, known)
+        tokens = registries._transport._tokens
+        for key in list(tokens._held):
+            tokens.keep(key, "Bearer of-yesterday", 300)
+        assert await registries.find(reference, known)
+    assert len(service.asked) == 2
+
+
+# --- bad ones --------------------------------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def answering(answer):
+    """A server that answers everything so; yields the client, a reference to it, and the requests."""
+    requests = []
+
+    async def handle(request):
+        requests.append((request.method, request.path, request.headers.get("Authorization")))
+        return await answer(request)
+
+    application = web.Application()
+    application.router.add_route("*", "/{tail:.*}", handle)
+    server = TestServer(application)
+    await server.start_server()
+    try:
+        host = f"{server.host}:{server.port}"
+        async with Registries(plain_http=[host]) as registries:
+            yield registries, Reference.parse(f"{host}/a:1"), requests
+    finally:
+        await server.close()
+
+
+def always(status=200, **answer):
+    async def give(request):
+        return web.Response(status=status, **answer)
+
+    return give
+
+
+def manifest(content, **headers):
+    return always(body=content, headers={"Content-Type": OCI_MANIFEST, **headers})
+
+
+INDEX = {"Content-Type": OCI_INDEX}
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason", "said", "retry"),
+    [
+        (always(500, headers={"Retry-After": "7"}), "RegistryUnreachable", "500", 7),
+        (always(503, text='{"errors": [{"code": "X", "message": "later\\u001b"}]}'), "RegistryUnreachable", "X: later", 15),
+        (always(429, headers={"Retry-After": "60"}), "RegistryBusy", "429", 60),
+        (always(429, headers={"Retry-After": "9999999"}), "RegistryBusy", "429", 3600),
+        (always(200, text="<html>"), "RegistryUnreachable", "is no JSON", 5),
+        (manifest(b"[]"), "RegistryUnreachable", "no JSON object", 5),
+        (always(200, body=b'{"mediaType": "application/x"}'), "RegistryUnreachable", "is no image", 5),
+        (always(200, body=b'{"manifests": 3}', headers=INDEX), "RegistryUnreachable", "no list", 5),
+        (manifest(b'{"config": {}}'), "RegistryUnreachable", "without a valid digest", 5),
+        (manifest(b"{}", **{"Docker-Content-Digest": UNKNOWN}), "RegistryUnreachable", "has the digest", 5),
+        (always(200, body=b" " * (5 * 1024 * 1024)), "RegistryUnreachable", "more than", 15),
+        (always(302, headers={"Location": "/again"}), "RegistryUnreachable", "redirects more than", 15),
+        (always(302, headers={"Location": "gopher://h/"}), "RegistryUnreachable", "redirects a GET", 15),
+        (always(302), "RegistryUnreachable", "redirects", 15),
+        (always(401, headers={"WWW-Authenticate": 'Bearer realm="nonsense"'}), "RegistryUnreachable", "token service", 15),
+    ],
+)
+async def test_sense_is_waited_for(answer, reason, said, retry):
+    async with answering(answer) as (registries, reference, _):
+        error = await waits(reason, registries.images(reference))
+    assert said in error.message
+    assert "\x1b" not in error.message
+    assert error.retry_after == timedelta(seconds=retry)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(400, "RegistryRefused"), (405, "RegistryRefused"), (403, "RegistryUnauthorized"), (401, "RegistryUnauthorized")],
+)
+async def test_a_refusal_is_passed_on(status, reason):
+    async with answering(always(status, text='{"errors": [{"code": "UNSUPPORTED"}]}')) as (registries, reference, _):
+        assert "UNSUPPORTED" in await refused(reason, registries.delete(reference.at(UNKNOWN), field="x"), field="x")
+
+
+async def test_no_answer_in_time_is_waited_for(monkeypatch):
+    monkeypatch.setattr(transport, "_REQUEST_SECONDS", 0.05)
+    leave = asyncio.Event()
+
+    async def answer(request):
+        await leave.wait()
+        return web.Response()
+
+    async with answering(answer) as (registries, reference, _):
+        error = await waits(EnvironmentReason.REGISTRY_UNREACHABLE, registries.find(reference))
+        leave.set()
+    assert "in time" in error.message
+
+
+async def test_another_host_is_not_told_who_asks():
+    """Registries send readers elsewhere, to a store that knows no passwords of theirs."""
+    content = json.dumps({"manifests": []}).encode()
+
+    async def elsewhere(request):
+        seen.append(request.headers.get("Authorization"))
+        return web.Response(body=content, headers=INDEX)
+
+    seen = []
+    async with answering(elsewhere) as (_, there, _):
+
+        async def answer(request):
+            if "Authorization" not in request.headers:
+                return web.Response(status=401, headers={"WWW-Authenticate": "Basic realm=x"})
+            return web.Response(status=307, headers={"Location": f"http://{there.registry}/elsewhere"})
+
+        async with answering(answer) as (registries, reference, requests):
+            assert await registries.images(reference, credentials(reference.registry)) == ()
+    assert requests[-1][2] == BASIC
+    assert seen == [None]
+
+
+async def test_a_digest_left_out_by_head_is_read():
+    content = json.dumps({"manifests": []}).encode()
+    async with answering(always(200, body=content, headers=INDEX)) as (registries, reference, requests):
+        found = await registries.find(reference)
+    assert found.digest == digest_of(content)
+    assert [method for method, _, _ in requests] == ["HEAD", "GET"]
+
+
+async def test_what_is_pushed_is_never_redirected():
+    async with answering(always(307, headers={"Location": "/elsewhere"})) as (registries, reference, requests):
+        await waits(EnvironmentReason.REGISTRY_UNREACHABLE, registries.put_index(reference, {}))
+    assert len(requests) == 1
