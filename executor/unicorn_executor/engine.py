@@ -71,6 +71,7 @@ class Engine:
         self._upkeep = Upkeep(self._loop, launcher, self)
         self.attempts: dict[int, Attempt] = {}  # those under way, by run number
         self._pausing: dict[int, dict[str, Any]] = {}  # run number -> the record of its last try, while it waits for the next
+        self._readers: dict[int, Callable[[], int]] = {}  # of open pipes, also of those that finished tasks left to others
         self._outputs: set[Output] = set()  # that hold something back
         self._stopping: Optional[str] = None  # the reason
         self._swept = False
@@ -89,6 +90,8 @@ class Engine:
         # What tasks left in the background ends with the graph.
         end(self._loop, find_all(lambda: self._launcher.pid, os.getpid()), self._sweep_done)
         self._loop.run_while(lambda: not self._swept)
+        for read in list(self._readers.values()):  # what was written between the last look at a pipe and its writer's end
+            _drain(read)
         self._flush_outputs()
         return None if self.error or self._stopping == "Interrupted" else self._scheduler.outcome
 
@@ -183,7 +186,8 @@ class Engine:
         attempt.stderr = Output(attempt.task, attempt.run, "stderr", add)
         attempt.sources = [(pipes.stdout, attempt.stdout), (pipes.stderr, attempt.stderr)]
         for fd, output in attempt.sources:
-            self._loop.watch(fd, self._reader(attempt, fd, output))
+            self._readers[fd] = functools.partial(self._read, attempt, fd, output)
+            self._loop.watch(fd, self._readers[fd])
         self._loop.watch(pipes.report, lambda: self.read_report(attempt))
 
     def relaunch(self, attempt: Attempt) -> None:
@@ -291,9 +295,6 @@ class Engine:
 
     # -- what processes say
 
-    def _reader(self, attempt: Attempt, fd: int, output: Output) -> Callable[[], object]:
-        return lambda: self._read(attempt, fd, output)
-
     def _read(self, attempt: Attempt, fd: int, output: Output) -> int:
         """Takes what a pipe gives now; bytes read, 0 when it gives nothing (any more)."""
         try:
@@ -302,6 +303,7 @@ class Engine:
             return 0
         if not data:
             self._loop.forget(fd)
+            del self._readers[fd]
             os.close(fd)
             attempt.sources.remove((fd, output))
             output.flush()
@@ -317,12 +319,7 @@ class Engine:
     def _drain_all(self, attempt: Attempt) -> None:
         """Everything that a finished task has written. Its pipes stay open for what it left in the background."""
         for fd, output in list(attempt.sources):
-            total = 0
-            while total < DRAIN_BYTES:
-                count = self._read(attempt, fd, output)
-                if not count:
-                    break
-                total += count
+            _drain(self._readers[fd])
             output.flush()
 
     def _flush_outputs(self) -> None:
@@ -387,3 +384,12 @@ class Engine:
             self._give_up(result)
         elif self.is_current(attempt):
             self._finish(attempt, result)
+
+
+def _drain(read: Callable[[], int]) -> None:
+    total = 0
+    while total < DRAIN_BYTES:
+        count = read()
+        if not count:
+            return
+        total += count

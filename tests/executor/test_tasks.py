@@ -1,6 +1,7 @@
 """What tasks of each kind give, and what their ends mean."""
 
 import json
+import sys
 
 import pytest
 from executor_graphs import chain, parallel, python
@@ -220,11 +221,29 @@ async def test_a_cycle_gives_a_result_for_each_run(start):
 
 
 async def test_what_a_task_leaves_in_the_background_ends_with_the_graph(start, workdir):
-    leave = "(trap 'echo ending; exit' TERM; echo started; while :; do sleep 0.05; done) & echo $! > pid; exit 0"
-    agent = await start(chain(leave={"run": leave}, use={"run": "while ! kill -0 $(cat pid); do sleep 0.05; done; echo there"}))
+    leave = "(trap 'echo ending; exit' TERM; echo started; : > up; while :; do sleep 0.05; done) & echo $! > pid; exit 0"
+    use = "while ! [ -e up ]; do sleep 0.05; done; kill -0 $(cat pid) && echo there"
+    agent = await start(chain(leave={"run": leave}, use={"run": use}))
     result = await agent.result()
     assert result["results"]["use"][0]["value"]["stdout"] == "there\n", "a later task can use what an earlier one has started"
     assert await agent.printed("leave") == "started\nending\n"
+
+
+SLOW_LOOK = """
+import time
+from unicorn_executor import __main__, processes
+look = processes.table
+processes.table = lambda: time.sleep(1) or look()
+__main__.run()
+"""
+
+
+async def test_last_words_are_kept_of_what_ends_while_the_agent_looks(start):
+    background = "trap 'sleep 0.4; echo ending; exit' TERM; : > up; while :; do sleep 0.05; done"
+    leave = f"({background}) & while ! [ -e up ]; do sleep 0.05; done"
+    agent = await start(chain(leave={"run": leave}), command=[sys.executable, "-c", SLOW_LOOK])
+    await agent.result()
+    assert await agent.printed("leave") == "ending\n"
 
 
 async def test_a_fault_of_the_agent_is_reported_as_such(start):
