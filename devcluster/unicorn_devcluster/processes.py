@@ -39,9 +39,9 @@ def _await_marks(process: psutil.Process, seconds: float = 5.0) -> None:
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Whether it runs; a zombie does not."""
+    """Whether it runs. A zombie does not; but one whose other threads go on still holds its files and its ports."""
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return process.is_running() and (process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1)
     except psutil.NoSuchProcess:
         return False
 

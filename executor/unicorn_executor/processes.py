@@ -138,8 +138,8 @@ def _read(pid: int) -> Process | None:
     except OSError:
         return None
     fields = raw[raw.rindex(b")") + 2 :].split()  # the name before may hold anything
-    if fields[0] in (b"Z", b"X"):
-        return None
+    if fields[0] in (b"Z", b"X") and int(fields[17]) <= 1:
+        return None  # with other threads it is only its first one that has ended
     return Process(pid, int(fields[19]), int(fields[1]), int(fields[2]), int(fields[3]))
 
 

@@ -1,9 +1,11 @@
 """Stands in for the agent where a test is about its process only: says that it was started, then does as $STUB says."""
 
+import ctypes
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 home = os.environ["HOME"]
@@ -25,6 +27,9 @@ if action == "stubborn":  # ignores TERM, and has children that left its session
 if action == "leave":  # ends, a child of its goes on
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
     sys.exit(0)
+if action == "headless":  # its first thread ends, another goes on: the kernel shows a zombie
+    threading.Thread(target=time.sleep, args=[600]).start()
+    ctypes.CDLL(None).pthread_exit(None)
 with open(os.path.join(home, "ready"), "w"):
     pass
 time.sleep(600)

@@ -100,6 +100,20 @@ async def test_what_an_agent_leaves_running_is_killed_before_its_end_is_told(loc
     assert not await local.alive(order.handle.executor)
 
 
+async def test_an_agent_whose_first_thread_has_ended_runs_and_can_be_stopped(local, connect, until):
+    connector, order = connect(local), local.order(stub="headless")
+    await connector.start([order])
+
+    def is_headless():
+        found = processes.of_executors([order.handle.executor])[order.handle.executor]
+        return any("(zombie)" in Path(f"/proc/{process.pid}/status").read_text() for process in found)
+
+    await until(is_headless)
+    assert isinstance(await seen(connector, order), Running)
+    assert await only(connector.stop([order.handle], timedelta(seconds=0.2))) == Done()
+    assert not await local.alive(order.handle.executor)
+
+
 async def test_left_overs_are_killed_by_a_look_too(local, connect, until):
     connector, order = connect(local), local.order(stub="leave")
     await connector.start([order])

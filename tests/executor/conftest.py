@@ -54,7 +54,9 @@ async def reaches(condition: Callable[[], Awaitable[object]], seconds: float = 2
 
 
 def living(pids):
-    return [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
+    """A zombie with more than one thread is a process whose first thread alone has ended."""
+    found = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+    return [process.pid for process in found if process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1]
 
 
 @dataclass

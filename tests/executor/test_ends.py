@@ -116,6 +116,23 @@ async def test_cancel_ends_everything_and_says_so(start, gateway, workdir):
     assert living(pids) == []
 
 
+# Its first thread ends, another goes on: the kernel shows a zombie.
+HEADLESS = """
+import ctypes, os, threading, time
+threading.Thread(target=time.sleep, args=[600]).start()
+print(os.getpid(), file=open('headless', 'w'), flush=True)
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+async def test_a_process_whose_first_thread_has_ended_is_ended_too(start, workdir):
+    (workdir / "headless.py").write_text(HEADLESS)
+    until = "until grep -q zombie /proc/$(cat headless)/status; do sleep 0.05; done"
+    result = await (await start(chain(a={"run": f"python3 headless.py & {until}"}))).result()
+    assert result["outcome"] == "Success"
+    assert living([int((workdir / "headless").read_text())]) == []
+
+
 async def test_cancelled_before_release_there_is_no_result(start, gateway):
     agent = await start(chain(a={"run": "true"}), released=False)
     await gateway.cancel(agent.token)

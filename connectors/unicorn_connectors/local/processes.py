@@ -136,8 +136,8 @@ def _read(pid: int) -> Process | None:
     except OSError:
         return None  # it has ended
     fields = stat[stat.rindex(")") + 2 :].split()  # from the third on: the name may hold anything
-    if fields[0] in "ZX":
-        return None
+    if fields[0] in "ZX" and int(fields[17]) <= 1:
+        return None  # with other threads it is only its first one that has ended
     users = next((line.split()[1:4] for line in status.splitlines() if line.startswith("Uid:")), [])
     return Process(pid, fields[19], int(fields[1]), int(fields[2]), frozenset(map(int, users)))
 
