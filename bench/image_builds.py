@@ -2,8 +2,9 @@
 
 Both start from the same base in the same registry, install the same packages, run the same commands and push what they made.
 Upstream: a build for each deployment, one after another, the pickled graph copied first, a random tag; so no build is like
-another, nothing is reused, and a few are measured for all; its base is pulled before the clock starts. Ours: an Experiment with
-10 deployments, from the request that applies it until a watch shows EnvironmentsReady. Cold: nothing was built before.
+another, nothing is reused, and a few are measured for all. Ours: an Experiment with 10 deployments, from the request that applies
+it until a watch shows EnvironmentsReady. Cold: nothing was built before. Both pull the base once; the layers of the first round's
+are those of the later ones'. In turns: the packages come over a network that has better and worse minutes.
 """
 
 import asyncio
@@ -23,24 +24,26 @@ DEPLOYMENTS = 10
 APT = ("iproute2", "iputils-ping", "net-tools", "sudo", "procps")
 PIP = ("netunicorn-executor", "netunicorn-library", "cloudpickle==3.1.2")
 COMMANDS = ("pip install --break-system-packages tabulate", "mkdir /srv/lab", "echo ready > /srv/lab/state")
-UPSTREAM_BUILDS = 3
-WARM_RUNS = 5
+UPSTREAM_BUILDS = 2
+ROUNDS = 3
+WARM_RUNS = 2  # in each round
 
 
 class Upstream:
     """Its recipe, in a storage of its own."""
 
-    def __init__(self, directory: Path, registry: str, base: str) -> None:
-        self._directory, self._registry, self._base = directory, registry, base
+    def __init__(self, directory: Path, registry: str) -> None:
+        self._directory, self._registry = directory, registry
         self._places: list[str | Path] = ["--root", directory / "storage", "--runroot", directory / "run"]
 
-    def build_all(self, commands: Sequence[Sequence[str]]) -> float:
-        """Seconds for a build and a push with each of these, measured with the first few. The base is there beforehand."""
-        tools.run("buildah", *self._places, "pull", "--quiet", "--tls-verify=false", self._base)
+    def build_all(self, base: str, commands: Sequence[Sequence[str]]) -> float:
+        """Seconds to pull the base, and for a build and a push with each of these, measured with the first few."""
         began = time.perf_counter()
+        tools.run("buildah", *self._places, "pull", "--quiet", "--tls-verify=false", base)
+        pulled = time.perf_counter()
         for each in commands[:UPSTREAM_BUILDS]:
-            self._build(each)
-        return (time.perf_counter() - began) / UPSTREAM_BUILDS * len(commands)
+            self._build(base, each)
+        return pulled - began + (time.perf_counter() - pulled) / UPSTREAM_BUILDS * len(commands)
 
     def close(self) -> None:
         """Its storage is mounted onto itself."""
@@ -48,10 +51,10 @@ class Upstream:
         for place in reversed([place for place in mounts if Path(place).is_relative_to(self._directory)]):
             tools.run("umount", place)
 
-    def _build(self, commands: Sequence[str]) -> None:
+    def _build(self, base: str, commands: Sequence[str]) -> None:
         context = Path(tempfile.mkdtemp(dir=self._directory))
         (context / "graph").write_bytes(uuid.uuid4().bytes)  # no two deployments have the same one
-        lines = [f"FROM {self._base}", "USER 0:0", "ENV DEBIAN_FRONTEND=noninteractive", "COPY graph netunicorn.execution_graph"]
+        lines = [f"FROM {base}", "USER 0:0", "ENV DEBIAN_FRONTEND=noninteractive", "COPY graph netunicorn.execution_graph"]
         lines += [f"RUN apt-get update && apt-get install -y {' '.join(APT)}", *(f"RUN {command}" for command in commands)]
         lines += [f"RUN pip install --break-system-packages {' '.join(PIP)}", 'CMD ["python3", "-m", "netunicorn.executor"]']
         (context / "Containerfile").write_text("\n".join(lines))
@@ -110,29 +113,36 @@ async def _ready(here: Installation, name: str, version: str) -> None:
                 raise SystemExit(f"{name}: {status.get('reason')}: {status.get('message')}")
 
 
+def _times(theirs: Sequence[float], ours: Sequence[float]) -> list[float]:
+    """By rounds."""
+    return [a / b for a, b in zip(theirs, ours, strict=True)]
+
+
 async def main() -> None:
     with tempfile.TemporaryDirectory(prefix="unicorn-bench-") as scratch:
         async with installation(pods=True, settings={"UNICORN_BUILDER": "local"}) as here:
             await here.connector("pods", "kubernetes", {"capacity": 100})
-            bases = [await asyncio.to_thread(make_base, here) for _ in range(2)]
-            upstream = Upstream(Path(scratch), f"{here.cluster.registry}/bench/upstream", bases[0])
+            upstream = Upstream(Path(scratch), f"{here.cluster.registry}/bench/upstream")
             same = [COMMANDS] * DEPLOYMENTS
             different = [(*COMMANDS, f"echo {index} > /srv/lab/variant") for index in range(DEPLOYMENTS)]
-            theirs = await asyncio.to_thread(upstream.build_all, different)
-            cold = await compile(here, bases[0], same)
-            warm = [await compile(here, bases[0], same) for _ in range(WARM_RUNS)]
-            variants = await compile(here, bases[1], different)
+            theirs, cold, warm, variants = [], [], [], []
+            for _ in range(ROUNDS):
+                base, another = [await asyncio.to_thread(make_base, here) for _ in range(2)]
+                theirs.append(await asyncio.to_thread(upstream.build_all, base, different))
+                cold.append(await compile(here, base, same))
+                warm += [await compile(here, base, same) for _ in range(WARM_RUNS)]
+                variants.append(await compile(here, another, different))
             upstream.close()
     table(
         f"images for {DEPLOYMENTS} deployments",
         [
-            ("upstream's recipe, whatever was built before", [theirs], "s", ""),
-            ("one environment, cold", [cold], "s", ""),
-            ("  times faster", [theirs / cold], "1", ">= 8"),
+            ("upstream's recipe, whatever was built before", theirs, "s", ""),
+            ("one environment, cold", cold, "s", ""),
+            ("  times faster", _times(theirs, cold), "1", ">= 8"),
             ("one environment, warm: the cached decision", warm, "s", "<= 1"),
-            ("  times faster", [theirs / seconds for seconds in warm], "1", ">= 50"),
-            ("environments that differ in the last command, cold", [variants], "s", ""),
-            ("  times faster", [theirs / variants], "1", ">= 8"),
+            ("  times faster", [min(theirs) / seconds for seconds in warm], "1", ">= 50"),
+            ("environments that differ in the last command, cold", variants, "s", ""),
+            ("  times faster", _times(theirs, variants), "1", ">= 8"),
         ],
     )
 

@@ -109,9 +109,8 @@ class Build:
         except Failed as error:
             self._fail(_result(step, error), _why(error, self._order.platform), error.exit_code)
             return False
-        if step is self._order.steps[-1]:
-            self._buildah.configure(self._container, self._order.entrypoint)
-        self._buildah.commit(self._container, self._order.image(step), step.summary)
+        entrypoint = self._order.entrypoint if step is self._order.steps[-1] else ()
+        self._buildah.commit(self._container, self._order.image(step), step.summary, entrypoint)
         self._go_on_from(step)
         return True
 

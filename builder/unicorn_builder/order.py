@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-RECIPE = 2
+RECIPE = 3
 
 
 @dataclass(frozen=True)

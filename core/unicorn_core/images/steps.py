@@ -13,7 +13,7 @@ from unicorn_core.errors import shorten
 from unicorn_core.images import scripts
 from unicorn_core.images.inputs import AGENT_FILE, BuildInputs, FileContent
 
-RECIPE = 2  # raised when the same steps come to mean something else
+RECIPE = 3  # raised when the same steps come to mean something else
 PYTHON = "python"
 FILES = "files.tar.gz"
 AGENT = "agent.tar.gz"

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Protocol
 
 from unicorn_core.planning.builds import OpenBuild, Seen
@@ -24,6 +25,8 @@ class BuildOrder:
 
 class Builder(Protocol):
     """Each verb may be repeated. Raises Waiting, Refused, Broken."""
+
+    look_every: timedelta  # while builds run
 
     async def start(self, order: BuildOrder) -> None:
         """Make it, unless it is there."""

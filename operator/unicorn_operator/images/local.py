@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 from unicorn_core.errors import Broken
@@ -28,6 +29,7 @@ class LocalBuilder:
 
     directory: Path
     ca_file: str = ""
+    look_every: timedelta = timedelta(seconds=0.5)  # at a few files
     _processes: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
 
     async def start(self, order: BuildOrder) -> None:

@@ -38,7 +38,6 @@ from unicorn_operator.images.repository import Repository
 from unicorn_operator.metrics import Metrics
 from unicorn_operator.registry import Descriptor
 
-BUSY_LOOK = timedelta(seconds=1)
 IDLE_LOOK = timedelta(seconds=15)  # repairs a lost wake-up
 SWEEP_EVERY = timedelta(minutes=5)
 LAYERS_KEPT = 50_000
@@ -67,7 +66,7 @@ class BuildRunner:
         """Until cancelled. A database or an API server that is away is waited for."""
         while True:
             self.wake.clear()
-            delay = BUSY_LOOK
+            delay = self.builder.look_every
             try:
                 if not await self.turn():
                     delay = IDLE_LOOK
