@@ -1,10 +1,11 @@
 """What is run in the image for `python`, `apt` and `pip`; packages come as arguments, never as a part of the text."""
 
-# Neither lists nor archives go into the image. Nothing need be on the disk before the image is: dpkg waits for no file.
+# Neither lists nor archives go into the image, and translations of descriptions are not even fetched. Nothing need be on the disk
+# before the image is: dpkg waits for no file.
 _APT_INSTALL = """\
 apt_install() {
   export DEBIAN_FRONTEND=noninteractive
-  apt-get -q update &&
+  apt-get -q -o Acquire::Languages=none update &&
     apt-get -q install -y --no-install-recommends -o Dpkg::Options::=--force-unsafe-io -- "$@" || exit
   apt-get clean
   rm -rf /var/lib/apt/lists/*
