@@ -86,14 +86,12 @@ class Build:
         for step in self._order.steps[done:]:
             self._log.start_step(step.number, len(self._order.steps), step.summary)
             self.report = replace(self.report, step=step.number, title=step.title, command=step.text)
-            with one_at_a_time(self._work, step.layer) as turn:
-                if self._order.cache and turn.was_made and self._buildah.has(self._order.image(step)):
+            with one_at_a_time(self._work, step.layer):
+                if self._order.cache and self._buildah.has(self._order.image(step)):
                     self._log.mark("another build has done this step meanwhile")
                     self._buildah.remove(self._container)
                     self._go_on_from(step)
-                elif self._do(step):
-                    turn.made()
-                else:
+                elif not self._do(step):
                     return False
         return True
 

@@ -1,12 +1,9 @@
 """Builds that use one directory: they tidy up only when alone, and do a step that they have in common once."""
 
 import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 
 class Users:
@@ -29,26 +26,11 @@ class Users:
         self._file.close()
 
 
-@dataclass(frozen=True)
-class Turn:
-    """At making a layer."""
-
-    file: BinaryIO
-
-    @property
-    def was_made(self) -> bool:
-        """By whoever had a turn before. It may have been removed since."""
-        return os.fstat(self.file.fileno()).st_size > 0
-
-    def made(self) -> None:
-        self.file.write(b"made")
-
-
 @contextmanager
-def one_at_a_time(work: Path, layer: str) -> Iterator[Turn]:
+def one_at_a_time(work: Path, layer: str) -> Iterator[None]:
     """Who comes later finds the layer made."""
     locks = work / "locks"
     locks.mkdir(exist_ok=True)
-    with (locks / layer).open("ab") as file:
+    with (locks / layer).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield Turn(file)
+        yield

@@ -36,6 +36,11 @@ def test_an_image_has_what_its_environment_asks_for(builder):
     assert tagged(builder, done.hash) == done.report.digest
 
 
+def test_lists_archives_and_caches_of_apt_stay_out_of_the_image(builder):
+    done = builder.build(apt=("unicorn-probe",))
+    assert builder.read(done, "find", "/var/lib/apt/lists", "/var/cache/apt", "-type", "f", "-size", "+0") == ""
+
+
 def test_sudo_that_leads_is_all_that_is_changed_in_a_command(builder):
     odd = [
         """printf '%s\\n' "it's" 'a "quote"' `echo tick` > /1""",

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from unicorn_core.planning.builds import OpenBuild, Seen
 
@@ -26,7 +26,7 @@ class BuildOrder:
 class Builder(Protocol):
     """Each verb may be repeated. Raises Waiting, Refused, Broken."""
 
-    look_every: timedelta  # while builds run
+    look_every: ClassVar[timedelta]  # while builds run
 
     async def start(self, order: BuildOrder) -> None:
         """Make it, unless it is there."""

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from unicorn_core.errors import Broken, Conflict, NotFound, shorten
 from unicorn_core.images import BuildReport, BuildResult
@@ -24,7 +24,7 @@ _LOOK_LINES = 500
 class JobBuilder:
     kube: KubeClient
     terms: JobTerms
-    look_every: timedelta = timedelta(seconds=1)  # by two lists, and a log for each build
+    look_every: ClassVar = timedelta(seconds=1)  # by two lists, and a log for each build
 
     async def start(self, order: BuildOrder) -> None:
         config_map, secret, job = objects(order, self.terms)

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import ClassVar
 
 from unicorn_core.errors import Broken
 from unicorn_core.images import BuildReport
@@ -29,7 +30,7 @@ class LocalBuilder:
 
     directory: Path
     ca_file: str = ""
-    look_every: timedelta = timedelta(seconds=0.5)  # at a few files
+    look_every: ClassVar = timedelta(seconds=0.5)  # at a few files
     _processes: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
 
     async def start(self, order: BuildOrder) -> None:
