@@ -94,7 +94,8 @@ def start_component(record: Record, component: Component) -> int:
     logs = record.directory / "logs"
     logs.mkdir(exist_ok=True)
     log = logs / f"{component.name}.log"
-    return processes.spawn(component.command, log=log, env=environment, cwd=record.directory).pid
+    prefix, command = _parted(record, component.command)
+    return processes.spawn(command, log=log, prefix=prefix, env=environment, cwd=record.directory).pid
 
 
 def end_components(record: Record, names: Iterable[str], number: signal.Signals = signal.SIGTERM) -> None:
@@ -108,13 +109,18 @@ def end_components(record: Record, names: Iterable[str], number: signal.Signals 
 def running(record: Record, component: str) -> list[psutil.Process]:
     """Its process, or nothing. What it started itself (shims, executors) bears its name too, but is another command."""
     try:
-        command = components.read(record, component).command
+        _, own = _parted(record, components.read(record, component).command)
     except KeyError:
         return []  # never started
-    own = command[len(record.prefix) :] if command[: len(record.prefix)] == record.prefix else command
     found = processes.marked({MARK: record.identity, COMPONENT: component})
     # The end of the line: a script's begins with its interpreter.
     return [process for process in found if len(own) == 1 or _arguments(process)[1 - len(own) :] == list(own[1:])]
+
+
+def _parted(record: Record, command: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What enters the cluster's network, and what stays."""
+    size = len(record.prefix) if command[: len(record.prefix)] == record.prefix else 0
+    return command[:size], command[size:]
 
 
 def wait_for_api(record: Record, seconds: float = _READY_SECONDS) -> None:

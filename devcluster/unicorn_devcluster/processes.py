@@ -15,23 +15,31 @@ from typing import Any
 import psutil
 
 
-def spawn(command: Sequence[str], *, log: Path, **popen: Any) -> psutil.Process:
-    """Start a process in a session of its own, its output appended to `log`; `marked` finds it. `end` and `wait` reap it."""
+def spawn(command: Sequence[str], *, log: Path, prefix: Sequence[str] = (), **popen: Any) -> psutil.Process:
+    """Start a process in a session of its own, its output appended to `log`; `marked` finds it. `end` and `wait` reap it.
+
+    `prefix`: a program that becomes `command` when it has done its part, as nsenter does.
+    """
     with log.open("ab") as output:
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, **popen)
+        popen |= {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output, "start_new_session": True}
+        child = subprocess.Popen([*prefix, *command], **popen)
     # It is meant to go on without us: keep Popen from warning about it. Whoever waits for it does so by psutil.
     child.returncode = 0
     process = psutil.Process(child.pid)
-    _await_marks(process)
+    _await_marks(process, list(prefix))
     return process
 
 
-def _await_marks(process: psutil.Process, seconds: float = 5.0) -> None:
-    """Until its environment can be read: the kernel shows none while it still loads the program, after Popen has returned."""
+def _await_marks(process: psutil.Process, prefix: Sequence[str], seconds: float = 5.0) -> None:
+    """Until its environment can be read: the kernel shows none while it still loads the program, after Popen has returned.
+
+    A prefix is a program loaded before the one that stays: what it shows is hidden once more.
+    """
     deadline = time.monotonic() + seconds
     while is_alive(process) and time.monotonic() < deadline:
         try:
-            if process.environ():
+            shown = process.cmdline()
+            if shown and shown[: len(prefix)] != prefix and process.environ():
                 return
         except psutil.Error:
             return

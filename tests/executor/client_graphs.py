@@ -149,6 +149,14 @@ def graph(*edges, **options):
     return made
 
 
+def cycle(cycles, *stages):
+    """Stage by stage: given them at once, it keeps an edge from root to itself as well (see IMPROVED)."""
+    made = CyclePipeline(cycles)
+    for stage in stages:
+        made.then(stage)
+    return made
+
+
 def retried():
     task = FailFirst(name="again")
     return graph(("root", task), (task, "gate", {"traverse_on": "failure"}), ("gate", task, {"type": "weak", "counter": 1}))
@@ -202,9 +210,9 @@ GRAPHS = {
     "equal names": lambda: pipeline(Give(1, "same"), Give(2, "same"), Seen(name="seen")),
     "odd names": lambda: pipeline(Give(1, "root"), Give(2, "a/b c\n"), Give(3, "é" * 300), Give(4, "sync/1")),
     "no string for a name": lambda: pipeline(Give(1, 7), Seen(name="seen")),
-    "forgetful": lambda: CyclePipeline(3, [Remember(name="r")]),
-    "cycle": lambda: CyclePipeline(4, [Count(name="count")]),
-    "cycle of one after another": lambda: CyclePipeline(3, [Count(name="a"), Count(name="b")]),
+    "forgetful": lambda: cycle(3, Remember(name="r")),
+    "cycle": lambda: cycle(4, Count(name="count")),
+    "cycle of one after another": lambda: cycle(3, Count(name="a"), Count(name="b")),
     "empty cycle": lambda: CyclePipeline(3, []),
     "retry": retried,
     "branch on success": lambda: branches("success"),
@@ -236,7 +244,8 @@ IMPROVED = {  # upstream is wrong or has no answer
     "chatter": lambda: pipeline(Chatter(name="chatter")),
     "flood": lambda: pipeline(Flood(name="a"), Flood(name="b")),
     "long": lambda: pipeline(Give(1, "a"), SleepTask(600, name="sleep")),
-    "cycle with parallel tasks": lambda: CyclePipeline(3, [(Give(1, "a"), SleepTask(0.2, name="slow")), Count(name="b")]),
+    "cycle with parallel tasks": lambda: cycle(3, (Give(1, "a"), SleepTask(0.2, name="slow")), Count(name="b")),
+    "cycle given its tasks at once": lambda: CyclePipeline(3, [Count(name="a"), Count(name="b")]),
 }
 
 

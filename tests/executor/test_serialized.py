@@ -153,6 +153,13 @@ async def test_a_cycles_parallel_tasks_are_waited_for_in_each_round(run, clients
     assert [sorted(order[at : at + 3]) for at in (0, 3, 6)] == [["a", "b", "slow"]] * 3
 
 
+async def test_a_cycle_given_its_tasks_at_once_runs_each_once_a_round(run, clients):
+    """Netunicorn's own executor starts a three times over in the first round, and loses the runs that are still going by then."""
+    _, read = await ended(agent := await run("cycle given its tasks at once"), clients)
+    assert read["result"]["Success"] == {task: [{"Success": str(number)} for number in range(3)] for task in "ab"}
+    assert [event["task"] for event in await agent.events("TaskStarted")] == ["a", "b"] * 3
+
+
 async def test_the_ordinary_records_beside_the_report(run, clients):
     agent = await run("talk")
     result, read = await ended(agent, clients)
