@@ -57,10 +57,9 @@ class Build:
         """How many of the first steps were done before: here, or as the registry knows."""
         here = self._buildah.images()
         for step in reversed(self._order.steps):
-            image = self._order.image(step)
             try:
-                if image not in here:
-                    self._buildah.pull(image, self._order.platform)
+                if step.image not in here:
+                    self._buildah.pull(step.image, self._order.platform)
             except BuildahError as error:
                 if (result := error.result("")) == "":
                     continue
@@ -71,7 +70,7 @@ class Build:
         return 0
 
     def _take_base(self, done: int) -> bool:
-        image = self._order.image(self._order.steps[done - 1]) if done else self._order.base
+        image = self._order.steps[done - 1].image if done else self._order.base
         try:
             self._log.mark(f"starts from {image}")
             if not done:
@@ -86,8 +85,8 @@ class Build:
         for step in self._order.steps[done:]:
             self._log.start_step(step.number, len(self._order.steps), step.summary)
             self.report = replace(self.report, step=step.number, title=step.title, command=step.text)
-            with one_at_a_time(self._work, step.layer):
-                if self._order.cache and self._buildah.has(self._order.image(step)):
+            with one_at_a_time(self._work, step.image):
+                if self._order.cache and self._buildah.has(step.image):
                     self._log.mark("another build has done this step meanwhile")
                     self._buildah.remove(self._container)
                     self._go_on_from(step)
@@ -99,16 +98,16 @@ class Build:
         try:
             if step.title == "python" and has_python(self._buildah.root(self._container)):
                 self._log.mark("the base has a Python")
-                return True
-            if step.run:
+                if step is not self._order.steps[-1]:
+                    return True
+            elif step.run:
                 self._buildah.run(self._container, step.run, self._log)
             else:
                 self._buildah.add(self._container, self._order.context / step.add)
         except Failed as error:
             self._fail(_result(step, error), _why(error, self._order.platform), error.exit_code)
             return False
-        entrypoint = self._order.entrypoint if step is self._order.steps[-1] else ()
-        self._buildah.commit(self._container, self._order.image(step), step.summary, entrypoint)
+        self._buildah.commit(self._container, step.image, step.summary)
         self._go_on_from(step)
         return True
 
@@ -116,11 +115,11 @@ class Build:
         """The container before is gone; a new one begins at what this step has left, if there is more to do."""
         self._container = ""
         if step is not self._order.steps[-1]:
-            self._container = self._buildah.start(self._order.image(step), self._order.platform)
-            self._pushing.layer(self._order.image(step))
+            self._container = self._buildah.start(step.image, self._order.platform)
+            self._pushing.layer(step.image)
 
     def _publish(self) -> None:
-        image = self._order.image(self._order.steps[-1])
+        image = self._order.steps[-1].image
         self._log.mark(f"pushes {image}")
         try:
             digest = self._pushing.result(image)

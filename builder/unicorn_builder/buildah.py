@@ -5,7 +5,7 @@ import re
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from unicorn_builder import processes
@@ -135,11 +135,9 @@ class Buildah:
         """Unpack it over the image's root."""
         self._call("add", "--quiet", container, str(archive), "/")
 
-    def commit(self, container: str, image: str, history: str, entrypoint: Sequence[str] = ()) -> None:
-        """The container is gone afterwards. `entrypoint`: what is started when nothing else is said, as root: the commands
-        were, and so are netunicorn's images."""
-        start = ["--entrypoint", json.dumps(entrypoint), "--cmd", "", "--user", "0:0"] if entrypoint else []
-        self._call("config", *start, "--created-by", history, container)
+    def commit(self, container: str, image: str, history: str) -> None:
+        """The container is gone afterwards."""
+        self._call("config", "--created-by", history, container)
         self._call("commit", "--quiet", "--format", "oci", "--rm", container, image)
 
     def remove(self, container: str) -> None:

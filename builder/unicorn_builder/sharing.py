@@ -27,10 +27,10 @@ class Users:
 
 
 @contextmanager
-def one_at_a_time(work: Path, layer: str) -> Iterator[None]:
-    """Who comes later finds the layer made."""
+def one_at_a_time(work: Path, image: str) -> Iterator[None]:
+    """Who comes later finds the image made."""
     locks = work / "locks"
     locks.mkdir(exist_ok=True)
-    with (locks / layer).open("w") as file:
+    with (locks / image.rpartition(":")[2]).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -6,8 +6,11 @@ import signal
 import time
 
 import pytest
+from builder_kit import AGENT
 from unicorn_builder.build import has_python
-from unicorn_core.images import BuildResult
+from unicorn_core.images import AGENT_FILE, BuildResult, build_hash
+from unicorn_operator.images.making import addition
+from unicorn_operator.registry import Reference, Registries
 
 SECONDS = 60
 
@@ -27,13 +30,30 @@ def test_an_image_has_what_its_environment_asks_for(builder):
         commands=("sudo sh -c 'cat /etc/lab/site > /found'", "id -u > /user"),
     )
     assert (done.code, done.report.result) == (0, BuildResult.BUILT), done.log
-    assert done.steps == ["python", "apt", "pip", "files", "commands[0]", "commands[1]", "agent"]
+    assert done.steps == ["python", "apt", "pip", "files", "commands[0]", "commands[1]"]
     script = "cat /usr/share/unicorn-probe /found /user; python3 -c 'import unicorn_wheel; print(unicorn_wheel.version)'"
     assert builder.read(done, "sh", "-c", script).split() == ["1.0here", "0", "1.0"]
     config = builder.config(done)
-    assert config["config"]["Entrypoint"] == ["python3", "/opt/unicorn/executor.pyz"]
     assert (config["os"], config["architecture"]) == ("linux", "amd64")
-    assert tagged(builder, done.hash) == done.report.digest
+    assert tagged(builder, done.tag) == done.report.digest
+
+
+async def test_the_agent_is_laid_over_it(builder):
+    """By the operator, in the registry; and nothing else is another image than before."""
+    done = builder.build(commands=("echo 1 > /opt/mine; chmod 700 /opt",))
+    before = builder.config(done)
+    image = Reference.parse(f"{builder.registry.host}/{builder.repository}@{done.report.digest}")
+    async with Registries(plain_http=[builder.registry.host]) as registries:
+        made = await registries.extend(image, addition(AGENT), build_hash(done.inputs))
+        assert await registries.extend(image, addition(AGENT), build_hash(done.inputs)) == made
+    assert builder.read(done, "cat", AGENT_FILE, digest=made.digest) == AGENT.decode()
+    assert builder.read(done, "stat", "-c", "%a", AGENT_FILE, "/unicorn", digest=made.digest).split() == ["555", "755"]
+    look = ("stat", "-c", "%a %u", "/", "/opt", "/opt/mine", "/tmp", "/usr")
+    assert builder.read(done, *look, digest=made.digest) == builder.read(done, *look)
+    after = builder.config(done, made.digest)
+    assert after["config"] == {**before["config"], "Entrypoint": ["python3", AGENT_FILE], "User": "0:0"}
+    assert after["history"][:-1] == before["history"]
+    assert tagged(builder, build_hash(done.inputs)) == made.digest
 
 
 def test_lists_archives_and_caches_of_apt_stay_out_of_the_image(builder):
@@ -77,13 +97,12 @@ def test_files_lie_under_exactly_the_names_that_were_written(builder):
     for path in paths:
         assert builder.read(done, "cat", path) == f"content of {path!r}"
     assert builder.read(done, "od", "-An", "-tx1", "/tmp/x").split() == ["00", "ff"]
-    said = builder.read(done, "stat", "-c", "%a %u %F", "/tmp", "/bin", "/etc/a b", "/new/deep/one", "/opt/unicorn/executor.pyz")
+    said = builder.read(done, "stat", "-c", "%a %u %F", "/tmp", "/bin", "/etc/a b", "/new/deep/one")
     assert said.splitlines() == [
         "1777 0 directory",
         "777 0 symbolic link",
         "644 0 regular file",
         "644 0 regular empty file",
-        "555 0 regular file",
     ], "the base's own directories stay as they were"
 
 
@@ -95,7 +114,7 @@ def test_a_command_that_fails_is_named_with_its_exit_code_and_its_last_lines(bui
     assert (report.step, report.title, report.command) == (3, "commands[1]", text)
     assert report.tail == (*map(str, range(32, 81)), "to stderr")
     assert "never" not in done.log
-    assert [name for name in builder.registry.pushes() if name == f"{builder.repository}:{done.hash}"] == []
+    assert [name for name in builder.registry.pushes() if name == f"{builder.repository}:{done.tag}"] == []
 
 
 @pytest.mark.parametrize(
@@ -160,7 +179,7 @@ def test_the_same_content_is_not_built_again_wherever_it_is_asked_for(builder):
     first = builder.build(pip=("unicorn_wheel",), commands=("date +%N > /when",))
     again = builder.build(elsewhere=True, pip=("unicorn_wheel",), commands=("date +%N > /when",))
     assert again.steps == []
-    assert again.report.cached == 4
+    assert again.report.cached == 3
     assert again.report.digest == first.report.digest
 
 
@@ -169,7 +188,7 @@ def test_a_changed_last_command_reuses_every_step_before_through_the_registry(bu
     other = builder.build(
         elsewhere=True, pip=("unicorn_wheel",), files={"/etc/x": b"1"}, commands=("date +%N > /when", "echo 2 > /last")
     )
-    assert other.steps == ["commands[1]", "agent"]
+    assert other.steps == ["commands[1]"]
     assert other.report.cached == 4
     assert builder.read(first, "cat", "/when") == builder.read(other, "cat", "/when")
     assert builder.read(other, "cat", "/last") == "2\n"
@@ -178,16 +197,16 @@ def test_a_changed_last_command_reuses_every_step_before_through_the_registry(bu
 def test_a_failed_build_leaves_its_good_steps_to_the_next(builder):
     builder.build(commands=("date +%N > /when", "false"))
     fixed = builder.build(elsewhere=True, commands=("date +%N > /when", "true"))
-    assert fixed.steps == ["commands[1]", "agent"]
+    assert fixed.steps == ["commands[1]"]
 
 
 def test_a_rebuild_does_every_step(builder):
     first = builder.build(commands=("date +%N > /when",))
     again = builder.build(commands=("date +%N > /when",), no_cache=True)
-    assert again.steps == ["python", "commands[0]", "agent"]
-    assert again.hash == first.hash
+    assert again.steps == ["python", "commands[0]"]
+    assert again.tag == first.tag
     assert builder.read(first, "cat", "/when") != builder.read(again, "cat", "/when")
-    assert again.report.digest == tagged(builder, again.hash)
+    assert again.report.digest == tagged(builder, again.tag)
 
 
 def tagged(builder, tag):

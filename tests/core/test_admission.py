@@ -90,7 +90,7 @@ def test_bad_manifests_are_refused_with_path_and_fix(row):
         (a_build(pip=["requests", "a[b]>=1,<2; python_version > '3'", "x @ https://example.org/x.whl"]), "as pip takes them"),
         (a_build(commands=["--x", "sudo a", "echo $(x) '$(params.y)'\n\\\n\"é"]), "commands are the shell's, every character"),
         (
-            a_build(files=["/a b", "/$HOME", "/it's\n\"", "/opt/unicorns", "/devices", "/..a", "/a/b", "/a-b"]),
+            a_build(files=["/a b", "/$HOME", "/it's\n\"", "/unicorns", "/opt/unicorn", "/devices", "/..a", "/a/b", "/a-b"]),
             "odd names are names",
         ),
         ({"kind": "Connector", "spec": {"type": "fake", "sharing": {"namespaces": {"from": "All"}}}}, "shared with all"),

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import pytest
 from unicorn_core.images import (
-    AGENT_FILE,
     BuildInputs,
     BuildReport,
     BuildResult,
     FileContent,
+    agent_archive,
     build_hash,
     content_hash,
     context,
@@ -71,25 +71,26 @@ def test_what_does_not_change_the_image_does_not_change_its_hash(change, because
 def test_the_hash_is_stable_across_versions():
     """If this fails, all images of all users are built anew: raise RECIPE, and mean it."""
     plain = BuildInputs(base="b@sha256:" + "1" * 64, platform="linux/amd64", agent_sha256="2" * 64, commands=("true",))
-    assert build_hash(plain)[:12] == "95d6125c191c"
+    assert build_hash(plain)[:12] == "bcc67d1095c6"
 
 
-def test_a_changed_last_command_shares_all_layers_but_its_own_and_the_agents():
+def test_a_changed_last_command_shares_all_layers_but_its_own():
     ours = [step.layer for step in steps(INPUTS)]
     other = [step.layer for step in steps(replace(INPUTS, commands=("make", "make uninstall")))]
-    assert [step.title for step in steps(INPUTS)] == ["python", "apt", "pip", "files", "commands[0]", "commands[1]", "agent"]
+    assert [step.title for step in steps(INPUTS)] == ["python", "apt", "pip", "files", "commands[0]", "commands[1]"]
     assert ours[:5] == other[:5]
-    assert not set(ours[5:]) & set(other[5:])
+    assert ours[5] != other[5]
 
 
-def test_a_new_agent_shares_all_layers_but_its_own():
-    ours, other = steps(INPUTS), steps(replace(INPUTS, agent_sha256="0" * 64))
-    assert [step.layer for step in ours[:-1]] == [step.layer for step in other[:-1]]
+def test_a_new_agent_is_another_image_of_the_same_layers():
+    other = replace(INPUTS, agent_sha256="0" * 64)
+    assert steps(other) == steps(INPUTS)
+    assert build_hash(other) != build_hash(INPUTS)
 
 
 def test_what_is_not_asked_for_is_no_step():
     bare = BuildInputs(base=INPUTS.base, platform="linux/amd64", agent_sha256=INPUTS.agent_sha256)
-    assert [(step.number, step.title) for step in steps(bare)] == [(1, "python"), (2, "agent")]
+    assert [(step.number, step.title) for step in steps(bare)] == [(1, "python")]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,7 @@ def test_what_is_not_asked_for_is_no_step():
     ],
 )
 def test_a_leading_sudo_is_removed_and_nothing_else(written, run):
-    step = steps(replace(INPUTS, commands=(written,)))[-2]
+    step = steps(replace(INPUTS, commands=(written,)))[-1]
     assert step.run == ("/bin/sh", "-c", run)
     assert step.text == run
 
@@ -133,38 +134,36 @@ def test_summaries_are_one_line():
 
 
 def test_a_context_has_flat_names_and_says_all_that_a_builder_needs():
-    made = context(INPUTS, AGENT, "registry.example/unicorn", plain_http=["registry.example"], no_cache=True)
-    assert set(made) == {"build.json", "agent.tar.gz", "files.tar.gz"}
+    made = context(INPUTS, "registry.example/unicorn", plain_http=["registry.example"], no_cache=True)
+    assert set(made) == {"build.json", "files.tar.gz"}
     order = json.loads(made["build.json"])
-    assert (order["base"], order["platform"], order["repository"]) == (INPUTS.base, "linux/amd64", "registry.example/unicorn")
+    assert (order["base"], order["platform"]) == (INPUTS.base, "linux/amd64")
     assert order["plainHttp"] == ["registry.example"]
     assert order["cache"] is False
-    assert [step["layer"] for step in order["steps"]] == [step.layer for step in steps(INPUTS)]
-    assert made == context(INPUTS, AGENT, "registry.example/unicorn", plain_http=["registry.example"], no_cache=True)
-    assert "files.tar.gz" not in context(replace(INPUTS, files=()), AGENT, "registry.example/unicorn")
+    assert [step["image"] for step in order["steps"]] == [
+        f"registry.example/unicorn:layer-{step.layer}" for step in steps(INPUTS)
+    ]
+    assert made == context(INPUTS, "registry.example/unicorn", plain_http=["registry.example"], no_cache=True)
+    assert "files.tar.gz" not in context(replace(INPUTS, files=()), "registry.example/unicorn")
 
 
 def test_files_in_another_order_make_the_same_context():
     reversed_files = replace(INPUTS, files=INPUTS.files[::-1])
-    assert context(reversed_files, AGENT, "r.example/unicorn") == context(INPUTS, AGENT, "r.example/unicorn")
+    assert context(reversed_files, "r.example/unicorn") == context(INPUTS, "r.example/unicorn")
 
 
 def test_a_context_holds_files_under_exactly_their_names():
     paths = ["/etc/a b", "/etc/$HOME", "/etc/'\"\\", "/etc/two\nlines", "/etc/é☃", "/" + "/".join(["d" * 200] * 4), "/-rf"]
     files = tuple(FileContent(path, path.encode()) for path in paths)
-    made = context(replace(INPUTS, files=files), AGENT, "r.example/unicorn")
-    assert members(made["files.tar.gz"]) == {path.lstrip("/"): (path.encode(), 0o644) for path in paths}
-    assert members(made["agent.tar.gz"]) == {AGENT_FILE.lstrip("/"): (AGENT, 0o555)}
+    made = context(replace(INPUTS, files=files), "r.example/unicorn")
+    assert members(gzip.decompress(made["files.tar.gz"])) == {path.lstrip("/"): (path.encode(), 0o644) for path in paths}
+    assert members(agent_archive(AGENT)) == {"unicorn": (None, 0o755), "unicorn/executor.pyz": (AGENT, 0o555)}
 
 
 def members(archive):
-    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(archive))) as opened:
-        return {entry.name: (opened.extractfile(entry).read(), entry.mode) for entry in opened}
-
-
-def test_a_context_with_another_agent_than_the_hash_says_is_a_fault_of_ours():
-    with pytest.raises(ValueError, match="not the agent"):
-        context(INPUTS, b"another", "r.example/unicorn")
+    with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
+        files = {entry.name: opened.extractfile(entry) for entry in opened}
+        return {entry.name: (file and file.read(), entry.mode) for entry, file in zip(opened, files.values(), strict=True)}
 
 
 def test_a_report_is_read():

@@ -9,9 +9,10 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from registry_kit import RegistryServer
-from unicorn_core.images import BuildInputs, BuildReport, FileContent, build_hash, context
+from unicorn_core.images import BuildInputs, BuildReport, FileContent, build_hash, context, layer_tag, steps
 
 SECONDS = 240  # for a build on a busy machine
 AGENT = b"#!/usr/bin/env python3\n"
@@ -54,8 +55,9 @@ class Done:
     report: BuildReport
 
     @property
-    def hash(self) -> str:
-        return build_hash(self.inputs)
+    def tag(self) -> str:
+        """Under which it was pushed."""
+        return layer_tag(steps(self.inputs)[-1].layer)
 
     @property
     def steps(self) -> list[str]:
@@ -91,7 +93,7 @@ class Builder:
         place.mkdir(exist_ok=True)
         repository = f"{self.registry.host}/{self.repository}"
         plain = [*self.plain_http, *([] if self.registry.authority else [self.registry.host])]
-        for name, content in context(inputs, AGENT, repository, plain_http=plain, no_cache=no_cache).items():
+        for name, content in context(inputs, repository, plain_http=plain, no_cache=no_cache).items():
             (place / name).write_bytes(content)
         return place
 
@@ -116,10 +118,10 @@ class Builder:
         inputs = self.inputs(**content)
         return self.finish(inputs, self.start(inputs, elsewhere=elsewhere, no_cache=no_cache))
 
-    def read(self, done: Done, *command: str) -> str:
-        """What this prints in the image that was built: pulled from the registry into a storage of its own."""
+    def read(self, done: Done, *command: str, digest: str = "") -> str:
+        """What this prints as root in the image that was built: pulled from the registry into a storage of its own."""
         own = ["buildah", "--root", str(self.storage / "pulled"), "--runroot", str(self.storage / "pulled-run")]
-        image = f"{self.registry.host}/{self.repository}@{done.report.digest}"
+        image = f"{self.registry.host}/{self.repository}@{digest or done.report.digest}"
         options = [] if self.registry.authority else ["--tls-verify=false"]
 
         def run(*line: str) -> str:
@@ -127,15 +129,16 @@ class Builder:
 
         container = run("from", *options, image).strip()
         try:
-            return run("run", "--isolation", "chroot", container, "--", *command)
+            return run("run", "--isolation", "chroot", "--user", "0:0", container, "--", *command)
         finally:
             run("rm", container)
 
-    def config(self, done: Done) -> Mapping[str, object]:
+    def config(self, done: Done, digest: str = "") -> Mapping[str, Any]:
         """The image's configuration, as the registry has it."""
         accept = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
-        manifest = json.loads(self.registry.send("GET", f"/v2/{self.repository}/manifests/{done.report.digest}", accept)[2])
-        made: Mapping[str, object] = json.loads(
+        path = f"/v2/{self.repository}/manifests/{digest or done.report.digest}"
+        manifest = json.loads(self.registry.send("GET", path, accept)[2])
+        made: Mapping[str, Any] = json.loads(
             self.registry.send("GET", f"/v2/{self.repository}/blobs/{manifest['config']['digest']}")[2]
         )
         return made

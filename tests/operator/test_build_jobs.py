@@ -17,7 +17,7 @@ from unicorn_operator.registry import Credentials, Reference
 
 NAME = run_name("f" * 64, 3)
 ORDER = BuildOrder(
-    NAME, "linux/arm64", {"build.json": b"{}", "agent.tar.gz": b"\0\xff"}, b'{"auths": {"r": {"auth": "c2VjcmV0"}}}'
+    NAME, "linux/arm64", {"build.json": b"{}", "files.tar.gz": b"\0\xff"}, b'{"auths": {"r": {"auth": "c2VjcmV0"}}}'
 )
 TERMS = JobTerms("system", "r/builder@sha256:1", timedelta(minutes=30), service_account="nobody")
 

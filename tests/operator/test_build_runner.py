@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from registry_kit import RegistryServer
 from unicorn_core.errors import ApiUnavailable, NotFound
-from unicorn_core.images import BuildInputs, BuildReport, BuildResult, build_hash
+from unicorn_core.images import BuildInputs, BuildReport, BuildResult, build_hash, layer_tag, steps
 from unicorn_core.planning.builds import TRIES, BuildState, Hopeless, NotYet, Ready, Seen, Stage, judge_builds
 from unicorn_core.resources import BuildSpec, EnvironmentSpec, load
 from unicorn_core.resources.environment import EnvironmentStatus
@@ -21,7 +21,8 @@ from unicorn_operator.cache import Caches
 from unicorn_operator.images.asking import Asker, Images, Look, Wanted
 from unicorn_operator.images.builders import BuildOrder
 from unicorn_operator.images.credentials import CredentialReader
-from unicorn_operator.images.inputs import InputReader, document_of
+from unicorn_operator.images.inputs import InputReader, document_of, inputs_of
+from unicorn_operator.images.making import addition
 from unicorn_operator.images.ordering import OrderMaker
 from unicorn_operator.images.questions import Questions
 from unicorn_operator.images.repository import Repository
@@ -127,6 +128,11 @@ class Works:
         (found,) = await builds.read_builds(self.store, [hash])
         return found.state, found.reason
 
+    async def tag(self, hash: str) -> str:
+        """Under which its builder pushes."""
+        inputs = inputs_of(await builds.read_inputs(self.store, hash) or {})
+        return layer_tag(steps(inputs)[-1].layer)
+
     async def ends(self, hash: str, result: BuildResult = BuildResult.BUILT, **report: Any) -> None:
         """The run under way is over; what was built is in the registry."""
         digest = self.registry.push("environments", f"other-{hash[:8]}", "linux/amd64", hash) if result == "Built" else ""
@@ -150,7 +156,7 @@ async def works(store: Store, tmp_path, unused_tcp_port) -> AsyncIterator[Works]
         secrets = Secrets()
         credentials = CredentialReader(secrets, "system")  # type: ignore[arg-type]
         name = Reference.parse(f"{registry.host}/environments").tagged("")
-        repository = Repository(name, registries, credentials, questions)
+        repository = Repository(name, registries, credentials, questions, addition(AGENT))
         sha256 = hashlib.sha256(AGENT).hexdigest()
         inputs = InputReader(None, Resolver(registries, credentials, questions), "", sha256)  # type: ignore[arg-type]
         builder, caches = Double(), Caches()
@@ -160,7 +166,8 @@ async def works(store: Store, tmp_path, unused_tcp_port) -> AsyncIterator[Works]
             images=Images(store, WorkQueue(), inputs, repository, True, lambda: None),
             builder=builder,
             repository=repository,
-            orders=OrderMaker(name, credentials, AGENT, sha256, [registry.host]),
+            orders=OrderMaker(name, credentials, [registry.host]),
+            agent_sha256=sha256,
             limit=2,
             deadline=timedelta(hours=1),
             metrics=Metrics(),
@@ -313,7 +320,7 @@ async def test_a_run_that_is_gone_after_a_long_outage(works, pushed):
         await connection.execute("UPDATE unicorn.environment_build SET started_at = now() - interval '1 day'")
     works.builder.running.clear()
     if pushed:
-        works.registry.push("environments", hash, "linux/amd64")
+        works.registry.push("environments", await works.tag(hash), "linux/amd64")
     await works.runner.turn()
     if pushed:
         assert await works.state(hash) == (BuildState.SUCCEEDED, "")
@@ -340,12 +347,52 @@ async def test_what_is_waited_for_is_no_try_of_the_builder(works):
     assert await works.state(hash) == (BuildState.WAITING, "BuilderBroken")
 
 
-async def test_what_the_registry_has_is_not_built(works):
+@pytest.mark.parametrize("but_the_agent", [False, True], ids=["all of it", "all but the agent"])
+async def test_what_the_registry_has_is_not_built(works, but_the_agent):
     hash = await works.ask("1")
-    works.registry.push("environments", hash, "linux/amd64")
+    works.registry.push("environments", await works.tag(hash) if but_the_agent else hash, "linux/amd64")
     await works.runner.turn()
     assert await works.state(hash) == (BuildState.SUCCEEDED, "")
     assert works.builder.started == []
+
+
+async def test_a_new_agent_needs_no_builder(works):
+    """And whoever asks for the one of before is given none by a newer operator."""
+    hash = await works.ask("1")
+    await works.runner.turn()
+    builder_made = works.registry.push("environments", await works.tag(hash), "linux/amd64")
+    await works.ends(hash)
+    await works.runner.turn()
+    works.runner.repository.agent, works.runner.agent_sha256 = addition(b"newer"), hashlib.sha256(b"newer").hexdigest()
+    newer = await works.ask("1", agent=b"newer")
+    await works.runner.turn()
+    assert await works.state(newer) == (BuildState.SUCCEEDED, "")
+    assert len(works.builder.started) == 1
+    assert len({builder_made, *[one.image for one in await builds.read_builds(works.store, [hash, newer])]}) == 3
+
+
+@pytest.mark.parametrize("fault", ["no image", "refused"])
+async def test_an_image_that_cannot_be_made_an_executors(works, fault):
+    hash = await works.ask("1")
+    await works.runner.turn()
+    await works.ends(hash)
+    if fault == "no image":
+        (name,) = works.builder.running
+        works.builder.running[name] = Seen(Stage.ENDED, BuildReport(BuildResult.BUILT, "sha256:" + "0" * 64))
+        await works.runner.turn()
+        assert await works.state(hash) == (BuildState.FAILED, "BuilderBroken")
+        return
+    works.registry.stop()
+    port = int(works.registry.host.rpartition(":")[2])
+    RegistryServer.make(works.registry.directory, port, passwords=True)
+    works.registry.start()
+    await works.runner.turn()
+    assert await works.state(hash) == (BuildState.RUNNING, "RegistryUnauthorized"), "for the operator's people to mend"
+    works.registry.stop()
+    RegistryServer.make(works.registry.directory, port)
+    works.registry.start()
+    await works.runner.turn()
+    assert await works.state(hash) == (BuildState.SUCCEEDED, "")
 
 
 # --- those who ask -------------------------------------------------------------------------------------------------------
@@ -433,11 +480,19 @@ async def test_nobody_waits(works, begun):
     assert (len(works.builder.started), len(works.builder.removed)) == ((1, 1) if begun else (0, 0))
 
 
-async def test_what_another_versions_operator_asked_for_is_forgotten(works):
+@pytest.mark.parametrize("begun", [False, True], ids=["before its turn", "under way"])
+async def test_what_another_versions_operator_asked_for_is_forgotten(works, begun):
+    if begun:
+        works.runner.agent_sha256 = hashlib.sha256(b"another agent").hexdigest()
     hash = await works.ask("1", agent=b"another agent")
+    if begun:
+        await works.runner.turn()
+        await works.ends(hash)
+        works.runner.agent_sha256 = hashlib.sha256(AGENT).hexdigest()
     await works.runner.turn()
     assert await builds.read_builds(works.store, [hash]) == []
-    assert works.builder.started == []
+    assert (len(works.builder.started), len(works.builder.removed)) == ((1, 1) if begun else (0, 0))
+    assert works.registry.send("HEAD", f"/v2/environments/manifests/{hash}")[0] == 404
 
 
 async def test_what_belongs_to_no_run_is_removed(works):

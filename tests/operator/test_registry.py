@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import gzip
 import json
 import time
 from datetime import timedelta
@@ -17,11 +18,12 @@ from registry_kit import PASSWORD, USER, RegistryServer
 from unicorn_core.errors import Refused, Waiting
 from unicorn_core.reasons import EnvironmentReason
 from unicorn_devcluster.certificates import Authority
-from unicorn_operator.registry import Credentials, Reference, Registries, transport
+from unicorn_operator.registry import Addition, Credentials, Reference, Registries, transport
 from unicorn_operator.registry.manifests import OCI_INDEX, OCI_MANIFEST, digest_of
 
 pytestmark = pytest.mark.tools
 
+ADDITION = Addition(b"a tar, to a registry", "what it is", ("python3", "/x"))
 UNKNOWN = "sha256:" + "0" * 64
 BASIC = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 
@@ -103,6 +105,31 @@ async def test_what_is_not_there_is_refused_with_its_place(plain, registries):
     assert not await registries.delete(tag.at(UNKNOWN))
 
 
+def uploads(server):
+    return [path for method, path, status in server.requests() if (method, status) == ("PUT", 201) and "/blobs/" in path]
+
+
+async def test_a_layer_is_laid_over_an_image(plain, registries):
+    tag, amd64 = Reference.parse(f"{plain.host}/env/py:1"), "linux/amd64"
+    below = tag.at(plain.push("env/py", "below", amd64))
+    made = await registries.extend(below, ADDITION, "1")
+    assert await registries.resolve(tag, amd64) == made
+    layer = plain.send("GET", f"/v2/env/py/blobs/{ADDITION.digest}")[2]
+    assert gzip.decompress(layer) == ADDITION.archive
+    before = len(uploads(plain))
+    assert await registries.extend(below, ADDITION, "1") == made
+    assert await registries.extend(tag.tagged("below"), ADDITION, "2") == made, "by its tag as well"
+    other = await registries.extend(tag.at(plain.push("env/py", "other", amd64, "other")), ADDITION, "3")
+    assert other != made
+    assert len(uploads(plain)) == before + 4, "three configurations and that of what was pushed: the layer is there"
+    assert await registries.extend(tag.tagged("nobody's"), ADDITION, "4") is None
+    assert await registries.extend(tag.at(UNKNOWN), ADDITION, "4") is None
+    index = await registries.put_index(tag.tagged("index"), {amd64: made})
+    error = await waits(EnvironmentReason.REGISTRY_UNREACHABLE, registries.extend(tag.at(index.digest), ADDITION, "4"))
+    assert "is no OCI image" in error.message
+    assert await registries.find(tag.tagged("4")) is None
+
+
 async def test_a_registry_that_is_away_is_waited_for(plain, registries):
     tag = Reference.parse(f"{plain.host}/env/py:1")
     plain.push("env/py", "1", "linux/amd64")
@@ -145,6 +172,8 @@ async def test_with_tls_and_a_password(guarded):
         assert image.digest == digest
         index = await registries.put_index(tag.tagged("index"), {"linux/amd64": image}, known)
         assert await registries.delete(tag.at(index.digest), known)
+        made = await registries.extend(tag, ADDITION, "2", known)
+        assert await registries.find(tag.tagged("2"), known) == made
 
         before = len(guarded.requests())
         await registries.find(tag, known)
@@ -255,6 +284,8 @@ async def test_tokens_are_fetched_and_kept(pushed, service):
         assert service.asked[-1] == ("GET", True, "registry", "repository:lab/py:pull,push")
         assert await registries.delete(private.at(index.digest), known)
         assert service.asked[-1] == ("GET", True, "registry", "repository:lab/py:delete")
+        assert await registries.extend(private, ADDITION, "2", known)
+        assert service.asked[-1] == ("GET", True, "registry", "repository:lab/py:delete"), "the tokens are kept"
 
         wrong = credentials(pushed, password="s3cret")
         said = await refused(EnvironmentReason.REGISTRY_UNAUTHORIZED, registries.find(private, wrong), field="image")
@@ -315,6 +346,7 @@ def manifest(content, **headers):
 
 
 INDEX = {"Content-Type": OCI_INDEX}
+ACCEPT = {"Accept": OCI_MANIFEST}
 
 
 @pytest.mark.parametrize(
@@ -402,3 +434,19 @@ async def test_what_is_pushed_is_never_redirected():
     async with answering(always(307, headers={"Location": "/elsewhere"})) as (registries, reference, requests):
         await waits(EnvironmentReason.REGISTRY_UNREACHABLE, registries.put_index(reference, {}))
     assert len(requests) == 1
+
+
+@pytest.mark.parametrize("place", ["http://elsewhere.example/x", "https://{host}/x", "http://[", "gopher://x/"])
+async def test_nothing_is_uploaded_to_another_place(plain, place):
+    async def answer(request):
+        if request.method == "POST":
+            return web.Response(status=202, headers={"Location": place.format(host=request.host)})
+        path = request.path.replace("/a/", "/env/py/")
+        status, headers, body = await asyncio.to_thread(plain.send, request.method, path, ACCEPT)
+        return web.Response(status=status, body=body, headers={"Content-Type": headers["Content-Type"]})
+
+    plain.push("env/py", "1", "linux/amd64")
+    async with answering(answer) as (registries, reference, requests):
+        error = await waits(EnvironmentReason.REGISTRY_UNREACHABLE, registries.extend(reference, ADDITION, "2"))
+    assert "takes uploads at" in error.message
+    assert "PUT" not in {method for method, _, _ in requests}

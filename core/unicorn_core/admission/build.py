@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from unicorn_core.admission.shapes import used_once
 from unicorn_core.errors import Problem
+from unicorn_core.images import AGENT_FILE
 from unicorn_core.resources.environment import BuildSpec
 
 LAYERS = 100  # of commands: container runtimes take about 125 of all steps and the base together
@@ -15,7 +16,7 @@ _COMMAND_BYTES = 96 * 1024  # the kernel takes arguments of at most 128 KiB
 _NAME_BYTES = 255
 _APT = re.compile(r"[a-z0-9][a-z0-9+.-]*[a-z0-9+.](?::[a-z0-9-]*[a-z0-9])?(?:=[A-Za-z0-9.+:~-]+)?")
 _HIDDEN = ("/dev", "/proc", "/sys")
-_OURS = "/opt/unicorn"
+_OURS = posixpath.dirname(AGENT_FILE)
 
 
 def check_build(build: BuildSpec, at: str) -> list[Problem]:

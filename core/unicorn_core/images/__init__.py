@@ -3,10 +3,11 @@
 No I/O and no builder here: `unicorn_builder` carries out the steps, the operator decides when.
 """
 
+from unicorn_core.images.archives import agent_archive
 from unicorn_core.images.context import context
 from unicorn_core.images.inputs import AGENT_FILE, BuildInputs, FileContent
 from unicorn_core.images.report import BuildReport, BuildResult
-from unicorn_core.images.steps import Step, build_hash, content_hash, steps
+from unicorn_core.images.steps import Step, build_hash, content_hash, layer_tag, steps
 
 __all__ = [
     "AGENT_FILE",
@@ -15,8 +16,10 @@ __all__ = [
     "BuildResult",
     "FileContent",
     "Step",
+    "agent_archive",
     "build_hash",
     "content_hash",
     "context",
+    "layer_tag",
     "steps",
 ]

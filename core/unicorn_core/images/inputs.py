@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-AGENT_FILE = "/opt/unicorn/executor.pyz"  # in every image that is built
+# In every image that is built; below no directory of the base's: some runtimes give one that a layer leaves out another mode.
+AGENT_FILE = "/unicorn/executor.pyz"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """The steps that make an image, and the hashes that name what each of them leaves.
 
 A step's hash covers the base, the platform and all steps so far, so images share the layers of the steps in which they begin
-alike. What changes seldom comes first, the user's commands late, and the agent, a small file that none of them needs, last.
+alike. What changes seldom comes first, the user's commands late. The agent, a small file that none of them needs, is no step:
+it is laid over what the last one leaves.
 """
 
 import hashlib
@@ -11,12 +12,11 @@ from dataclasses import dataclass
 
 from unicorn_core.errors import shorten
 from unicorn_core.images import scripts
-from unicorn_core.images.inputs import AGENT_FILE, BuildInputs, FileContent
+from unicorn_core.images.inputs import BuildInputs, FileContent
 
-RECIPE = 3  # raised when the same steps come to mean something else
+RECIPE = 4  # raised when the same steps come to mean something else
 PYTHON = "python"
 FILES = "files.tar.gz"
-AGENT = "agent.tar.gz"
 _TITLE_LIMIT = 200
 
 
@@ -25,7 +25,7 @@ class Step:
     """Something that is run in the image, or an archive of the context that is unpacked into it."""
 
     number: int  # from 1
-    title: str  # the field of BuildSpec that it comes from, as commands[0]; python and agent are ours
+    title: str  # the field of BuildSpec that it comes from, as commands[0]; python is ours
     text: str  # for people: a command as it is run, else what is done
     layer: str  # the hash of the image as this step leaves it
     run: tuple[str, ...] = ()  # taken literally, by no shell but those that it names
@@ -38,7 +38,7 @@ class Step:
 
 
 def steps(inputs: BuildInputs) -> tuple[Step, ...]:
-    """In order. The last one's layer is the build hash."""
+    """In order; one at least."""
     layer = _digest(RECIPE, inputs.platform, inputs.base_digest)
     result: list[Step] = []
     for title, text, run, add, content in _contents(inputs):
@@ -49,7 +49,12 @@ def steps(inputs: BuildInputs) -> tuple[Step, ...]:
 
 def build_hash(inputs: BuildInputs) -> str:
     """Names the image for one platform. Equal for equal content, whoever asks and wherever the base was found."""
-    return steps(inputs)[-1].layer
+    return _digest(steps(inputs)[-1].layer, inputs.agent_sha256)
+
+
+def layer_tag(layer: str) -> str:
+    """Of the image that a step leaves, in the repository of built images."""
+    return f"layer-{layer}"
 
 
 def content_hash(hashes: Iterable[str]) -> str:
@@ -72,7 +77,6 @@ def _contents(inputs: BuildInputs) -> Iterable[tuple[str, str, tuple[str, ...], 
         yield "files", ", ".join(file.path for file in inputs.files), (), FILES, [_file(file) for file in inputs.files]
     for index, command in enumerate(map(without_sudo, inputs.commands)):
         yield f"commands[{index}]", command, ("/bin/sh", "-c", command), "", []
-    yield "agent", AGENT_FILE, (), AGENT, [inputs.agent_sha256]
 
 
 def _file(file: FileContent) -> str:

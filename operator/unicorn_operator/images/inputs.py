@@ -15,7 +15,7 @@ from unicorn_kube.resource import CONFIG_MAPS
 
 from unicorn_operator.images.resolving import Resolver
 
-FILES_LIMIT = 512 * 1024  # bytes of all files of a build: they travel in one object, with the agent
+FILES_LIMIT = 512 * 1024  # bytes of all files of a build: they travel in one object
 
 
 @dataclass(frozen=True, slots=True)

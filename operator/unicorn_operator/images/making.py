@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from unicorn_core.errors import Problem, Refused
+from unicorn_core.images import AGENT_FILE, agent_archive
 from unicorn_kube import KubeClient
 from unicorn_store import Store
 
@@ -26,7 +27,7 @@ from unicorn_operator.images.resolving import Resolver
 from unicorn_operator.images.running import BuildRunner
 from unicorn_operator.metrics import Metrics
 from unicorn_operator.queue import WorkQueue
-from unicorn_operator.registry import Reference, Registries
+from unicorn_operator.registry import Addition, Reference, Registries
 from unicorn_operator.settings import Settings
 
 
@@ -65,6 +66,11 @@ def name_of(settings: Settings) -> Reference:
     return reference.tagged("")
 
 
+def addition(agent: bytes) -> Addition:
+    """What makes a builder's image an executor's: as root, for so the commands were run, and so are netunicorn's images."""
+    return Addition(agent_archive(agent), f"agent: {AGENT_FILE}", ("python3", AGENT_FILE))
+
+
 @asynccontextmanager
 async def made(
     settings: Settings,
@@ -85,12 +91,13 @@ async def made(
         credentials = CredentialReader(kube, namespace, settings.build_registry_secret, file)
         agent_sha256 = await asyncio.to_thread(settings.agent_sha256)
         inputs = InputReader(kube, Resolver(registries, credentials, questions), settings.default_base, agent_sha256)
-        repository = Repository(name_of(settings), registries, credentials, questions) if settings.builder else None
         begin = asyncio.Event()
-        images = Images(store, queue, inputs, repository, settings.resolve_images, begin.set)
-        if repository is None:
-            yield Parts(images, None)
+        if not settings.builder:
+            yield Parts(Images(store, queue, inputs, None, settings.resolve_images, begin.set), None)
             return
+        agent = await asyncio.to_thread(Path(settings.agent_path).read_bytes)
+        repository = Repository(name_of(settings), registries, credentials, questions, addition(agent))
+        images = Images(store, queue, inputs, repository, settings.resolve_images, begin.set)
         builder = await _builder(settings, namespace, kube)
         runner = BuildRunner(
             store=store,
@@ -98,13 +105,8 @@ async def made(
             images=images,
             builder=builder,
             repository=repository,
-            orders=OrderMaker(
-                repository.name,
-                credentials,
-                await asyncio.to_thread(Path(settings.agent_path).read_bytes),
-                agent_sha256,
-                settings.plain_http_registries,
-            ),
+            orders=OrderMaker(repository.name, credentials, settings.plain_http_registries),
+            agent_sha256=agent_sha256,
             limit=settings.build_concurrency,
             deadline=settings.build_deadline,
             metrics=metrics,

@@ -1,7 +1,7 @@
 """What a builder is told about one run: the files of its context, and the credentials that it needs."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from unicorn_core.errors import Problem, Refused, Waiting
 from unicorn_core.images import BuildInputs, context
@@ -18,20 +18,14 @@ CONTEXT_LIMIT = 900 * 1024  # bytes, as base64 within an object of Kubernetes
 class OrderMaker:
     repository: Reference  # where images go
     credentials: CredentialReader
-    agent: bytes = field(repr=False)
-    agent_sha256: str
     plain_http: Collection[str]
-
-    def can_be_made(self, inputs: BuildInputs) -> bool:
-        """Not with another agent than ours: an operator of another version asked for it."""
-        return inputs.agent_sha256 == self.agent_sha256
 
     async def of(self, build: OpenBuild, inputs: BuildInputs) -> BuildOrder:
         """`build.requests`: of those alone who wait for it. Raises Waiting, Refused, Broken."""
         inputs, users = await self._base(build, inputs)
-        files = context(inputs, self.agent, self.repository.name, plain_http=sorted(self.plain_http), no_cache=build.fresh)
+        files = context(inputs, self.repository.name, plain_http=sorted(self.plain_http), no_cache=build.fresh)
         if (size := sum(len(content) for content in files.values()) * 4 // 3) > CONTEXT_LIMIT:
-            raise Refused(Problem("spec.build", f"is {size} bytes with the agent", f"at most {CONTEXT_LIMIT}; use smaller files"))
+            raise Refused(Problem("spec.build", f"is {size} bytes", f"at most {CONTEXT_LIMIT}; use smaller files"))
         credentials = for_build(await self.credentials.push(), users, Reference.parse(inputs.base))
         return BuildOrder(name_of(build), build.platform, files, credentials)
 

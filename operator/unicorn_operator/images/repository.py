@@ -1,4 +1,4 @@
-"""The repository that built images are in: is one there, an index over several, the credentials to push."""
+"""The repository that built images are in: is one there, one with the agent in it, an index over several."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from unicorn_core.planning.builds import Build
 
 from unicorn_operator.images.credentials import CredentialReader
 from unicorn_operator.images.questions import Questions
-from unicorn_operator.registry import Descriptor, Reference, Registries
+from unicorn_operator.registry import Addition, Descriptor, Reference, Registries
 
 _SEEN_SECONDS = 60.0  # what the registry had is not asked for again for so long
 FIELD = "UNICORN_BUILD_REGISTRY"
@@ -25,12 +25,18 @@ class Repository:
     registries: Registries
     credentials: CredentialReader
     questions: Questions
+    agent: Addition
 
-    async def find(self, version: str) -> Descriptor | None:
-        """What is under this tag or digest. Raises Waiting, Broken."""
-        reference = self.name.at(version) if version.startswith("sha256:") else self.name.tagged(version)
+    async def find(self, tag: str) -> Descriptor | None:
+        """What is under this tag. Raises Waiting, Broken."""
         with _waiting_for_us():
-            return await self.registries.find(reference, await self.credentials.ours(), FIELD)
+            return await self.registries.find(self.name.tagged(tag), await self.credentials.ours(), FIELD)
+
+    async def add_agent(self, version: str, tag: str) -> Descriptor | None:
+        """Push what is under this tag or digest with the agent in it; None when nothing is. Raises Waiting, Broken."""
+        image = self.name.at(version) if version.startswith("sha256:") else self.name.tagged(version)
+        with _waiting_for_us():
+            return await self.registries.extend(image, self.agent, tag, await self.credentials.ours(), FIELD)
 
     async def lost(self, image: str) -> bool:
         """Whether it is in another repository than ours is now, or the registry has it no more. No answer is no evidence."""

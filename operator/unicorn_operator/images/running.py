@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import structlog
 from unicorn_core.errors import Broken, Refused, StoreUnavailable, UnicornError, Waiting
+from unicorn_core.images import BuildInputs, layer_tag, steps
 from unicorn_core.planning.builds import (
     Begin,
     BuildState,
@@ -54,6 +55,7 @@ class BuildRunner:
     builder: Builder
     repository: Repository
     orders: OrderMaker
+    agent_sha256: str
     limit: int
     deadline: timedelta
     metrics: Metrics
@@ -164,9 +166,13 @@ class BuildRunner:
         return False
 
     async def _succeed(self, build: OpenBuild, seen: Seen, digest: str) -> bool:
-        """False while the registry does not tell of the image: it is asked again."""
+        """False while the registry does not take the image with the agent in it: it is asked again."""
+        if await self._inputs(build) is None:
+            await self._forget(build)
+            await self.builder.remove(name_of(build))
+            return True
         try:
-            found = await self.repository.find(digest)
+            found = await self.repository.add_agent(digest, build.hash)
         except Waiting as waiting:
             await builds.note_progress(self.store, build, build.step, waiting.reason, plain(waiting.message))
             return False
@@ -243,10 +249,10 @@ class BuildRunner:
     async def _needs_no_builder(self, build: OpenBuild) -> bool:
         """The registry has it: by another installation, from before this database began, or by a run whose Job is gone.
 
-        Or it cannot be asked for now.
+        Or all of it but the agent; or it cannot be asked for now.
         """
         try:
-            there = None if build.fresh else await self.repository.find(build.hash)
+            there = None if build.fresh else await self._find(build)
         except Waiting as waiting:
             await self._cannot_begin(build, waiting)
             return True
@@ -255,14 +261,29 @@ class BuildRunner:
         await self._record(build, there)
         return True
 
+    async def _find(self, build: OpenBuild) -> Descriptor | None:
+        found = await self.repository.find(build.hash)
+        if found is None and (inputs := await self._inputs(build)) is not None:
+            found = await self.repository.add_agent(layer_tag(steps(inputs)[-1].layer), build.hash)
+        return found
+
+    async def _inputs(self, build: OpenBuild) -> BuildInputs | None:
+        """None with another agent than ours: an operator of another version asked for it."""
+        document = await builds.read_inputs(self.store, build.hash)
+        inputs = inputs_of(document) if document else None
+        return inputs if inputs and inputs.agent_sha256 == self.agent_sha256 else None
+
+    async def _forget(self, build: OpenBuild) -> None:
+        """Whoever waits for it asks anew, and for our agent."""
+        await builds.delete_build(self.store, build.hash)
+        self.images.over(build.hash)
+
     async def _begin(self, build: OpenBuild) -> bool:
         """Whether its builder has it now. An API server that is away is tried again at the next turn."""
         try:
-            document = await builds.read_inputs(self.store, build.hash)
-            inputs = inputs_of(document) if document else None
-            if inputs is None or not self.orders.can_be_made(inputs):
-                await builds.delete_build(self.store, build.hash)
-                self.images.over(build.hash)
+            inputs = await self._inputs(build)
+            if inputs is None:
+                await self._forget(build)
                 return False
             await self.builder.start(await self.orders.of(replace(build, requests=self._waiting(build)), inputs))
         except (Waiting, Refused) as error:

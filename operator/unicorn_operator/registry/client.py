@@ -1,14 +1,15 @@
-"""The calls: find, images, manifest, resolve, put_index, delete. Of any registry by the OCI distribution specification."""
+"""The calls: find, images, manifest, resolve, put_index, extend, delete. Of any registry by the OCI distribution's rules."""
 
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import NoReturn, Self
+from typing import Any, NoReturn, Self
 
 from unicorn_core.errors import Problem, Refused, Waiting
 from unicorn_core.reasons import EnvironmentReason
 from unicorn_core.text import plain
 
 from unicorn_operator.registry import manifests
+from unicorn_operator.registry.additions import Addition
 from unicorn_operator.registry.credentials import Credentials
 from unicorn_operator.registry.manifests import Descriptor, Nonsense, PlatformImage
 from unicorn_operator.registry.reference import Reference
@@ -65,13 +66,7 @@ class Registries:
         try:
             if one.media_type in manifests.INDEXES:
                 return manifests.images(manifests.document(content))
-            config = manifests.descriptor(manifests.document(content).get("config"))
-            path = f"blobs/{config.digest}"
-            answer = await self._transport.send("GET", reference, path, credentials, field)
-            if answer.status == 404:
-                raise Nonsense(f"lacks its config {config.digest}")
-            _check_digest(answer.content, config.digest)
-            platform = manifests.platform_name(manifests.document(answer.content))
+            platform = manifests.platform_name(await self._config(reference, manifests.document(content), credentials, field))
         except Nonsense as error:
             _nonsense(reference, error)
         return (PlatformImage(platform, one),) if platform else ()
@@ -105,17 +100,37 @@ class Registries:
 
         The same images make the same digest. Refused also with `ImageNotFound`, for a manifest that the registry does not have.
         """
-        content = manifests.index_of(images)
-        headers = {"Content-Type": manifests.OCI_INDEX}
-        answer = await self._transport.send(
-            "PUT", reference, f"manifests/{reference.tag}", credentials, field, headers, content, refusals=(400, 404)
-        )
-        if answer.status in (400, 404):
-            message = f"the registry takes no index as {reference}: {answer.said}"
-            unknown = "MANIFEST_BLOB_UNKNOWN" in answer.codes or "MANIFEST_UNKNOWN" in answer.codes or answer.status == 404
-            reason = EnvironmentReason.IMAGE_NOT_FOUND if unknown else EnvironmentReason.REGISTRY_REFUSED
-            raise Refused(Problem(field, message), reason)
-        return Descriptor(manifests.OCI_INDEX, manifests.digest_of(content), len(content))
+        return await self._put(reference, manifests.OCI_INDEX, manifests.index_of(images), credentials, field)
+
+    async def extend(
+        self,
+        reference: Reference,
+        addition: Addition,
+        tag: str,
+        credentials: Credentials = _ANONYMOUS,
+        field: str = "image",
+    ) -> Descriptor | None:
+        """Push the reference's image with one more layer under this tag, beside it; None when there is no such image.
+
+        The same image and addition make the same digest, so this may be repeated.
+        """
+        try:
+            one, content = await self._read(reference, credentials, field)
+        except Refused as error:
+            if error.reason == EnvironmentReason.IMAGE_NOT_FOUND:
+                return None
+            raise
+        try:
+            if one.media_type != manifests.OCI_MANIFEST:
+                raise Nonsense(f"is no OCI image but {one.media_type}")
+            document = manifests.document(content)
+            manifest, config = addition.over(document, await self._config(reference, document, credentials, field))
+        except Nonsense as error:
+            _nonsense(reference, error)
+        if (await self._transport.send("HEAD", reference, f"blobs/{addition.digest}", credentials, field)).status == 404:
+            await self._transport.upload(reference, addition.digest, addition.blob, credentials, field)
+        await self._transport.upload(reference, manifests.digest_of(config), config, credentials, field)
+        return await self._put(reference.tagged(tag), manifests.OCI_MANIFEST, manifest, credentials, field)
 
     async def delete(self, reference: Reference, credentials: Credentials = _ANONYMOUS, field: str = "image") -> bool:
         """Delete the manifest or index at the reference's digest, with every tag on it; whether it was there.
@@ -126,6 +141,28 @@ class Registries:
             raise ValueError("a manifest is deleted by its digest: a tag may be somebody else's by now")
         path = f"manifests/{reference.digest}"
         return (await self._transport.send("DELETE", reference, path, credentials, field)).status != 404
+
+    async def _put(self, reference: Reference, kind: str, content: bytes, credentials: Credentials, field: str) -> Descriptor:
+        """A manifest or an index, under the reference's tag."""
+        path, headers = f"manifests/{reference.tag}", {"Content-Type": kind}
+        answer = await self._transport.send("PUT", reference, path, credentials, field, headers, content, refusals=(400, 404))
+        if answer.status in (400, 404):
+            message = f"the registry does not take {reference}: {answer.said}"
+            unknown = "MANIFEST_BLOB_UNKNOWN" in answer.codes or "MANIFEST_UNKNOWN" in answer.codes or answer.status == 404
+            reason = EnvironmentReason.IMAGE_NOT_FOUND if unknown else EnvironmentReason.REGISTRY_REFUSED
+            raise Refused(Problem(field, message), reason)
+        return Descriptor(kind, manifests.digest_of(content), len(content))
+
+    async def _config(
+        self, reference: Reference, manifest: Mapping[str, Any], credentials: Credentials, field: str
+    ) -> dict[str, Any]:
+        """Raises Nonsense."""
+        digest = manifests.descriptor(manifest.get("config")).digest
+        answer = await self._transport.send("GET", reference, f"blobs/{digest}", credentials, field)
+        if answer.status == 404:
+            raise Nonsense(f"lacks its config {digest}")
+        _check_digest(answer.content, digest)
+        return manifests.document(answer.content)
 
     async def _read(self, reference: Reference, credentials: Credentials, field: str) -> tuple[Descriptor, bytes]:
         answer = await self._manifest("GET", reference, credentials, field)

@@ -29,7 +29,7 @@ _REDIRECTS = 3
 _RETRY = timedelta(seconds=15)
 _LONGEST_RETRY = timedelta(hours=1)
 _BASIC_SECONDS = 600.0
-_ACTIONS = {"PUT": "pull,push", "DELETE": "delete"}
+_ACTIONS = {"PUT": "pull,push", "POST": "pull,push", "DELETE": "delete"}
 _ENDPOINTS = {DOCKER_HUB: "registry-1.docker.io"}
 _CLIENT = "netunicorn-operator"
 
@@ -90,13 +90,36 @@ class Transport:
         refusals: Sequence[int] = (404,),
     ) -> Answer:
         """To the reference's repository. Its status is below 300, or one of `refusals`; else raises Waiting or Refused."""
-        registry, login = reference.registry, credentials.of(reference)
+        request = _Request(method, self._url(reference, path), headers or {}, content)
+        return await self._send(request, reference, credentials, field, refusals)
+
+    async def upload(self, reference: Reference, digest: str, content: bytes, credentials: Credentials, field: str) -> None:
+        """A blob of the reference's repository, in two requests: the registry says where it wants it. Raises Waiting, Refused."""
+        path = "blobs/uploads/"
+        begun = await self.send("POST", reference, path, credentials, field, refusals=())
+        here = self._url(reference, path)
+        try:
+            place = here.join(URL(begun.headers.get("Location", ""), encoded=True))
+        except ValueError as error:
+            raise _unreachable(reference.registry, "takes uploads at what is no URL") from error
+        if place.origin() != here.origin():  # nobody else is told who asks
+            raise _unreachable(reference.registry, f"takes uploads at another place: {plain(str(place.with_query(None)), 200)}")
+        target = URL(f"{place}{'&' if place.raw_query_string else '?'}digest={digest}", encoded=True)
+        headers = {"Content-Type": "application/octet-stream"}
+        await self._send(_Request("PUT", target, headers, content), reference, credentials, field, ())
+
+    def _url(self, reference: Reference, path: str) -> URL:
+        registry = reference.registry
         scheme = "http" if self._is_plain(registry) else "https"
         host = _ENDPOINTS.get(registry, registry)
-        url = URL(f"{scheme}://{host}/v2/{reference.repository}/{path}", encoded=True)  # all parts are checked
-        actions = _ACTIONS.get(method, "pull")
+        return URL(f"{scheme}://{host}/v2/{reference.repository}/{path}", encoded=True)  # all parts are checked
+
+    async def _send(
+        self, request: _Request, reference: Reference, credentials: Credentials, field: str, refusals: Sequence[int]
+    ) -> Answer:
+        registry, login = reference.registry, credentials.of(reference)
+        actions = _ACTIONS.get(request.method, "pull")
         key = (registry, reference.repository, actions, login)
-        request = _Request(method, url, headers or {}, content)
         answer = await self._follow(registry, request, self._tokens.get(key))
         if answer.status == HTTPStatus.UNAUTHORIZED:
             self._tokens.forget(key)
