@@ -30,19 +30,21 @@ def spawn(command: Sequence[str], *, log: Path, prefix: Sequence[str] = (), **po
     return process
 
 
-def _await_marks(process: psutil.Process, prefix: Sequence[str], seconds: float = 5.0) -> None:
+def _await_marks(process: psutil.Process, prefix: Sequence[str], seconds: float = 60.0) -> None:
     """Until its environment can be read: the kernel shows none while it still loads the program, after Popen has returned.
 
-    A prefix is a program loaded before the one that stays: what it shows is hidden once more.
+    A prefix is a program loaded before the one that stays: what it shows is hidden once more. Raises TimeoutError.
     """
     deadline = time.monotonic() + seconds
-    while is_alive(process) and time.monotonic() < deadline:
+    while is_alive(process):
         try:
             shown = process.cmdline()
-            if shown and shown[: len(prefix)] != prefix and process.environ():
+            if shown and not (prefix and shown[: len(prefix)] == prefix) and process.environ():
                 return
         except psutil.Error:
             return
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"process {process.pid} shows no environment after {seconds:.0f} s: {shown}")
         time.sleep(0.001)
 
 
