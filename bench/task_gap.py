@@ -107,7 +107,17 @@ async def ours(kind: str, count: int) -> list[float]:
 
 
 async def theirs(kind: str, interpreter: Path) -> list[float]:
-    graph = output(interpreter, MAKE_GRAPH, kind, str(THEIR_TASKS), SOURCE, STAMP)
+    report = await run_theirs(their_graph(kind, THEIR_TASKS, interpreter), interpreter)
+    return gaps(kind, json.loads(output(interpreter, READ_REPORT, given=report)))
+
+
+def their_graph(kind: str, tasks: int, interpreter: Path) -> str:
+    """As their gateway gives it."""
+    return output(interpreter, MAKE_GRAPH, kind, str(tasks), SOURCE, STAMP)
+
+
+async def run_theirs(graph: str, interpreter: Path) -> str:
+    """One executor of theirs; its report."""
     reports: list[dict] = []
 
     async def give_graph(_request):
@@ -129,7 +139,7 @@ async def theirs(kind: str, interpreter: Path) -> list[float]:
         }
         await run([interpreter, "-m", "netunicorn.executor"], settings, folder)
     await runner.cleanup()
-    return gaps(kind, json.loads(output(interpreter, READ_REPORT, given=reports[-1]["results"])))
+    return str(reports[-1]["results"])
 
 
 def output(interpreter: Path, program: str, *arguments: str, given: str = "") -> str:

@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 ROOT = "root"
 TASK_KINDS = ("run", "python", "script", "flag", "serialized")  # the last one within the agent only
@@ -26,8 +25,7 @@ class GraphError(ValueError):
         self.message = message
 
 
-@dataclass(frozen=True)
-class Edge:
+class Edge(NamedTuple):
     source: str
     target: str
     traverse_on: Optional[str] = None  # Success | Failure | Any; None: Success with early stopping, else Any
@@ -35,8 +33,7 @@ class Edge:
     limit: Optional[int] = None  # how often it may be followed; None: no limit
 
 
-@dataclass(frozen=True)
-class Graph:
+class Graph(NamedTuple):
     """`tasks`: name -> specification; one without a kind (`TASK_KINDS`) is a synchronisation point. `root` is implied."""
 
     tasks: Mapping[str, Mapping[str, Any]]

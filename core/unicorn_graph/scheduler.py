@@ -18,8 +18,7 @@ Deterministic: the same calls in the same order give the same runs with the same
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from unicorn_graph.model import ROOT, Edge, Graph
 
@@ -27,14 +26,12 @@ SUCCESS = "Success"
 FAILURE = "Failure"
 
 
-@dataclass(frozen=True)
-class TaskRun:
+class TaskRun(NamedTuple):
     number: int  # counts the runs of this graph from 1
     task: str
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     outcome: str  # Success | Failure
     reason: Optional[str] = None  # TaskFailed | Deadlock | Cancelled
     message: str = ""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from unicorn_graph.model import ROOT, TASK_KINDS, Edge, Graph
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     path: str  # relative to the graph, like `edges[3].to`
     message: str
 

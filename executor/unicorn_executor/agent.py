@@ -18,7 +18,7 @@ from unicorn_executor.gateway import Faulty, Gateway, GatewayError, Refused, Sup
 from unicorn_executor.launcher import Launcher
 from unicorn_executor.report import build, send, with_report
 from unicorn_executor.say import say
-from unicorn_executor.seed import Seed, sow
+from unicorn_executor.seed import Seed
 from unicorn_executor.serialized import SerializedGraph, library_environment
 from unicorn_executor.settings import Settings, SettingsError, forget, read
 from unicorn_executor.spool import Spool, SpoolLocked
@@ -37,12 +37,11 @@ class _Terminated(BaseException):
     """SIGTERM or SIGINT while nothing of the graph runs."""
 
 
-def main() -> int:
-    """The exit codes are the protocol's."""
+def main(seed: Optional[Seed]) -> int:
+    """The exit codes are the protocol's. `seed`: the first worker, if it was forked."""
     signal.signal(signal.SIGTERM, _terminate)
     signal.signal(signal.SIGINT, _terminate)
     try:
-        seed = sow(os.environ)
         processes.hide()
         sys.setswitchinterval(0.001)  # the engine need not wait for the uplink
         settings = read(os.environ)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from unicorn_executor.channel import FrameReader
@@ -14,23 +13,22 @@ from unicorn_executor.loop import Timer
 from unicorn_executor.output import Output
 
 
-@dataclass
 class Attempt:
-    run: int
-    number: int  # the try, from 1
-    task: str
-    spec: Mapping[str, Any]
-    pid: int = 0  # once it has said so
-    worker: int = 0  # the worker's pid
-    relaunched: bool = False  # the first worker was killed before it could begin
-    stdout: Optional[Output] = None
-    stderr: Optional[Output] = None
-    report: int = -1  # descriptor; -1: none, or closed
-    sources: list[tuple[int, Output]] = field(default_factory=list)  # its pipes that may still give something
-    frames: FrameReader = field(default_factory=FrameReader)
-    flag: Optional[FlagTask] = None
-    timer: Optional[Timer] = None  # of its timeout
-    ending: Optional[dict[str, Any]] = None  # being ended by us: the result it will have
+    """`number`: the try, from 1."""
+
+    def __init__(self, run: int, number: int, task: str, spec: Mapping[str, Any]) -> None:
+        self.run, self.number, self.task, self.spec = run, number, task, spec
+        self.pid = 0  # once it has said so
+        self.worker = 0  # the worker's pid
+        self.relaunched = False  # the first worker was killed before it could begin
+        self.stdout: Optional[Output] = None
+        self.stderr: Optional[Output] = None
+        self.report = -1  # descriptor; -1: none, or closed
+        self.sources: list[tuple[int, Output]] = []  # its pipes that may still give something
+        self.frames = FrameReader()
+        self.flag: Optional[FlagTask] = None
+        self.timer: Optional[Timer] = None  # of its timeout
+        self.ending: Optional[dict[str, Any]] = None  # being ended by us: the result it will have
 
     @property
     def tries_left(self) -> bool:

@@ -18,7 +18,12 @@ import unicorn_graph
 
 import unicorn_executor
 
-_START = b"from unicorn_executor.__main__ import run\nrun()\n"
+_START = b"""\
+import gc
+gc.disable()  # until everything is imported: none of it is garbage
+from unicorn_executor.__main__ import run
+run()
+"""
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file knows
 
 

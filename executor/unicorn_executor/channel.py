@@ -11,8 +11,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 from unicorn_executor.compact import encode
 
@@ -24,8 +23,7 @@ PROCESS = b"P"
 RESULT = b"R"
 
 
-@dataclass(frozen=True)
-class Order:
+class Order(NamedTuple):
     run: int
     number: int  # the try
     fds: tuple[int, ...]  # input, stdout, stderr, report; not inherited by what the task executes
@@ -52,11 +50,11 @@ def write_frame(fd: int, kind: bytes, document: Any, pickled: bytes = b"") -> No
         data = data[os.write(fd, data) :]
 
 
-@dataclass
 class FrameReader:
     """Puts frames together from what a non-blocking pipe gives."""
 
-    _parts: bytearray = field(default_factory=bytearray)
+    def __init__(self) -> None:
+        self._parts = bytearray()
 
     def feed(self, data: bytes) -> list[tuple[bytes, bytes, bytes]]:
         """(kind, JSON, pickle) of each frame that is complete now."""

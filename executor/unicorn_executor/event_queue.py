@@ -12,9 +12,8 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 from unicorn_executor.say import say
 from unicorn_executor.spool import cut_torn_line, replace, write_all
@@ -30,8 +29,7 @@ _LOG_DROPPED = b'{"kind":"LogDropped"'
 _BOOT = b'{"boot":'
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     first: int
     boot: str
     lines: tuple[bytes, ...]  # one event's JSON each
@@ -45,8 +43,7 @@ class Batch:
         return sum(map(len, self.lines))
 
 
-@dataclass
-class _Head:
+class _Head(NamedTuple):
     """Where the next event to seal is."""
 
     segment: int = 1
@@ -54,11 +51,10 @@ class _Head:
     boot: str = ""
 
 
-@dataclass
 class _Dropped:
-    chunks: int = 0
-    bytes: int = 0
-    stamps: dict[str, Any] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.chunks = self.bytes = 0
+        self.stamps: dict[str, Any] = {}
 
     def take(self, event: dict[str, Any]) -> None:
         """A log chunk, or a count of some."""
@@ -147,8 +143,8 @@ class EventQueue:
         while self._batch is None:
             with self._lock:
                 while self._is_read(self._head.segment) and self._head.segment < self._tail:
-                    self._head.segment = min(number for number in self._sizes if number > self._head.segment)
-                    self._head.offset = 0
+                    following = min(number for number in self._sizes if number > self._head.segment)
+                    self._head = self._head._replace(segment=following, offset=0)
                 available = self._sizes[self._head.segment] - self._head.offset
             if not available:
                 return None

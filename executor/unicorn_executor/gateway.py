@@ -9,8 +9,7 @@ import socket
 import threading
 import time
 import urllib.parse
-from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 from unicorn_executor.compact import encode
 from unicorn_executor.pace import LEAST, Pace
@@ -59,8 +58,7 @@ class TooMuch(Exception):
     """The body did not get through in time: the caller sends less of it at once (`Gateway.pace`)."""
 
 
-@dataclass(frozen=True)
-class Reply:
+class Reply(NamedTuple):
     status: int
     headers: http.client.HTTPMessage
     document: Any  # parsed JSON, or None

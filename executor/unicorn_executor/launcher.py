@@ -6,11 +6,9 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 import unicorn_executor
 from unicorn_executor.channel import EXIT, ORDER
@@ -25,15 +23,13 @@ SHORT_LIFE = 5.0  # seconds; a worker that lives less long may never live
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
 
 
-@dataclass(frozen=True)
-class Exit:
+class Exit(NamedTuple):
     run: int
     number: int
     status: int  # as from waitpid
 
 
-@dataclass(frozen=True)
-class Pipes:
+class Pipes(NamedTuple):
     """The agent's ends; non-blocking."""
 
     stdout: int
@@ -141,6 +137,8 @@ def _file_of(content: bytes) -> int:
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("unicorn-order")
     else:
+        import tempfile  # on a Mac only: it brings a dozen modules
+
         with tempfile.TemporaryFile() as file:
             fd = os.dup(file.fileno())
     view = memoryview(content)

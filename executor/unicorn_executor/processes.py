@@ -8,14 +8,13 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 GIVE_UP = 10.0  # seconds after a KILL: what is left then hangs in the kernel
 _SET_DUMPABLE, _SET_CHILD_SUBREAPER = 4, 36
 
 
-@dataclass(frozen=True)
-class Process:
+class Process(NamedTuple):
     pid: int
     born: int  # clock ticks since boot: with the pid it names a process for ever
     parent: int

@@ -6,6 +6,7 @@ fork shares, there is no seed and the worker is started as a program of its own.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -13,9 +14,8 @@ import socket
 import sys
 import types
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn, Optional
+from typing import NamedTuple, NoReturn, Optional
 
 from unicorn_executor import worker
 from unicorn_executor.compact import encode
@@ -23,8 +23,7 @@ from unicorn_executor.compact import encode
 _LONGEST_WORD = 16384  # two paths and what JSON adds
 
 
-@dataclass(frozen=True)
-class Seed:
+class Seed(NamedTuple):
     """The agent's ends."""
 
     pid: int
@@ -43,8 +42,10 @@ def sow(environment: Mapping[str, str]) -> Optional[Seed]:
         return None
     orders, their_orders = socket.socketpair()
     reports, their_reports = socket.socketpair()
+    gc.freeze()  # what is here now stays: to look at it for garbage would also copy it
     pid = os.fork()
     if pid == 0:
+        gc.enable()
         orders.close()
         reports.close()
         _be_worker(their_orders, their_reports)

@@ -6,7 +6,6 @@ import os
 import ssl
 import urllib.parse
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
@@ -15,14 +14,20 @@ class SettingsError(Exception):
     """A setting is missing or wrong; the message names it and says what to do. Never holds the token."""
 
 
-@dataclass(frozen=True)
 class Settings:
-    gateway: str  # base URL without a trailing slash
-    token: str = field(repr=False)
-    tls: Optional[ssl.SSLContext] = field(default=None, repr=False)  # for an https gateway
-    ca_file: str = ""  # that it trusts beside, or in place of, the system's
-    spool: Path = Path(".unicorn")
-    workdir: Path = Path()
+    """`gateway`: base URL without a trailing slash. No value of it is ever printed: there is no repr."""
+
+    def __init__(
+        self,
+        gateway: str,
+        token: str,
+        tls: Optional[ssl.SSLContext] = None,  # for an https gateway
+        ca_file: str = "",  # that it trusts beside, or in place of, the system's
+        spool: Path = Path(".unicorn"),
+        workdir: Path = Path(),
+    ) -> None:
+        self.gateway, self.token, self.tls, self.ca_file = gateway, token, tls, ca_file
+        self.spool, self.workdir = spool, workdir
 
 
 def read(environment: Mapping[str, str]) -> Settings:

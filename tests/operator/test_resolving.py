@@ -20,10 +20,11 @@ from unicorn_operator.images.inputs import InputReader
 from unicorn_operator.images.questions import Questions
 from unicorn_operator.images.repository import Repository
 from unicorn_operator.images.resolving import Resolver
-from unicorn_operator.registry import Reference, Registries
+from unicorn_operator.registry import Addition, Reference, Registries
 from unicorn_operator.registry.manifests import OCI_INDEX, OCI_MANIFEST, digest_of
 
 CREDENTIALS = CredentialReader(None, "system")  # type: ignore[arg-type] no Secret is ever asked for
+NOTHING = Addition(b"", "nothing", ())
 PLATFORMS = ("linux/amd64", "linux/arm64")
 
 
@@ -154,7 +155,7 @@ async def test_a_registry_that_hangs_holds_up_a_pass_for_a_moment_and_once(regis
 
 async def test_a_registry_of_ours_that_hangs_is_no_evidence_of_a_loss(registries, silent):
     async with aclosing(Questions(patience=0.3)) as questions:
-        repository = Repository(Reference.parse(f"{silent}/built").tagged(""), registries, CREDENTIALS, questions)
+        repository = Repository(Reference.parse(f"{silent}/built").tagged(""), registries, CREDENTIALS, questions, NOTHING)
         began = time.monotonic()
         image = f"{silent}/built@sha256:{'0' * 64}"
         assert [await repository.lost(image) for _ in range(10)] == [False] * 10
@@ -162,7 +163,7 @@ async def test_a_registry_of_ours_that_hangs_is_no_evidence_of_a_loss(registries
 
 
 async def test_no_answer_about_a_loss_is_remembered_for_a_while(server, registries, questions):
-    repository = Repository(Reference.parse(f"{server.host}/built").tagged(""), registries, CREDENTIALS, questions)
+    repository = Repository(Reference.parse(f"{server.host}/built").tagged(""), registries, CREDENTIALS, questions, NOTHING)
     digest = server.push("built", "1", "linux/amd64")
     there, gone = f"{server.host}/built@{digest}", f"{server.host}/built@sha256:{'0' * 64}"
     server.stop()
