@@ -1,7 +1,7 @@
 """The CPU that an executor of one no-op task costs its node, all of its processes together: ours and netunicorn's, in turns.
 
-Ours is the zipapp, run by the interpreter that its byte code was made for, as in the images. netunicorn's comes from PyPI, as in
-task_gap. Both speak plain HTTP to a double of their gateway on this machine, whose CPU is not counted. Medians, and the spread.
+Ours is the zipapp, netunicorn's comes from PyPI, as in task_gap. Both are run by the interpreter of its environment, and speak
+plain HTTP to a double of their gateway on this machine, whose CPU is not counted. Medians, and the spread.
 """
 
 import asyncio
@@ -19,11 +19,10 @@ from fake_gateway import FakeGateway
 from unicorn_devcluster import wheels
 from unicorn_executor import processes
 
-PYTHON = "/usr/bin/python3"  # the agent's byte code is made for Debian's, where there is one
 ROUNDS = 20
 
 
-async def ours(agent: Path) -> float:
+async def ours(agent: Path, interpreter: Path) -> float:
     gateway = FakeGateway()
     await gateway.start()
     token = await gateway.assign(chain(one={"script": "result = None"}))
@@ -31,7 +30,7 @@ async def ours(agent: Path) -> float:
         Path(folder, "token").write_text(token)  # noqa: ASYNC240 nobody waits for it
         places = {"UNICORN_TOKEN_FILE": f"{folder}/token", "UNICORN_SPOOL": f"{folder}/spool", "UNICORN_WORKDIR": folder}
         settings = {"UNICORN_GATEWAY": gateway.url, **places}
-        spent = await counted(task_gap.run([PYTHON, str(agent)], settings, folder))
+        spent = await counted(task_gap.run([interpreter, agent], settings, folder))
     await gateway.stop()
     return spent
 
@@ -58,7 +57,7 @@ async def main() -> None:
     graph = task_gap.their_graph("python", 1, interpreter)
     mine, other = [], []
     for _ in range(ROUNDS):
-        mine.append(await ours(agent))
+        mine.append(await ours(agent, interpreter))
         other.append(await counted(task_gap.run_theirs(graph, interpreter)))
     print(f"CPU of an executor of one no-op task, median of {ROUNDS} (lowest..highest), ms")
     print(f"ours {task_gap.shown(mine)}; netunicorn-executor 0.4.2 {task_gap.shown(other)}")

@@ -98,7 +98,7 @@ class Build:
         try:
             if step.title == "python" and has_python(self._buildah.root(self._container)):
                 self._log.mark("the base has a Python")
-                if step is not self._order.steps[-1]:
+                if step is not self._order.steps[-1]:  # else this is the result
                     return True
             elif step.run:
                 self._buildah.run(self._container, step.run, self._log)

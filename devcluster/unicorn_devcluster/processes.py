@@ -21,8 +21,8 @@ def spawn(command: Sequence[str], *, log: Path, prefix: Sequence[str] = (), **po
     `prefix`: a program that becomes `command` when it has done its part, as nsenter does.
     """
     with log.open("ab") as output:
-        popen |= {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output, "start_new_session": True}
-        child = subprocess.Popen([*prefix, *command], **popen)
+        line, nothing = [*prefix, *command], subprocess.DEVNULL
+        child = subprocess.Popen(line, stdin=nothing, stdout=output, stderr=output, start_new_session=True, **popen)
     # It is meant to go on without us: keep Popen from warning about it. Whoever waits for it does so by psutil.
     child.returncode = 0
     process = psutil.Process(child.pid)

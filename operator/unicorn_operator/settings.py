@@ -110,10 +110,12 @@ class Settings(BaseSettings):
 
     def agent_sha256(self) -> str:
         """Of the agent's zipapp; empty when none is named. Raises Refused. Reads a file."""
-        if not self.agent_path:
-            return ""
+        return hashlib.sha256(self.agent()).hexdigest() if self.agent_path else ""
+
+    def agent(self) -> bytes:
+        """The agent's zipapp, which is named. Raises Refused. Reads a file."""
         try:
-            return hashlib.sha256(Path(self.agent_path).read_bytes()).hexdigest()
+            return Path(self.agent_path).read_bytes()
         except OSError as error:
             raise Refused(Problem("UNICORN_AGENT_PATH", f"cannot read {self.agent_path}: {error.strerror}", "a file")) from error
 

@@ -38,6 +38,12 @@ def test_an_image_has_what_its_environment_asks_for(builder):
     assert tagged(builder, done.tag) == done.report.digest
 
 
+def test_a_base_with_a_python_and_nothing_else_is_an_image_too(builder):
+    done = builder.build()
+    assert (done.steps, done.report.result) == (["python"], BuildResult.BUILT), done.log
+    assert tagged(builder, done.tag) == done.report.digest
+
+
 async def test_the_agent_is_laid_over_it(builder):
     """By the operator, in the registry; and nothing else is another image than before."""
     done = builder.build(commands=("echo 1 > /opt/mine; chmod 700 /opt",))

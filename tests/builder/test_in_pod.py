@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from builder_kit import AGENT, SPY
 from registry_kit import PASSWORD, USER
-from unicorn_core.images import BuildInputs, BuildReport, BuildResult, context, layer_tag, steps
+from unicorn_core.images import BuildInputs, BuildReport, BuildResult, context, steps
 from unicorn_devcluster import images
 from unicorn_operator.images.builders import BuildOrder
 from unicorn_operator.images.job import seen_of
@@ -76,7 +76,7 @@ def test_a_pod_with_two_capabilities_builds_and_shows_its_credentials_to_no_comm
     assert "nothing" in log
     for secret in (PASSWORD, ENCODED):
         assert secret not in log
-    assert f"{cluster.registry}/{job.namespace}:{layer_tag(steps(inputs)[-1].layer)}" in log
+    assert f"{cluster.registry}/{job.namespace}:{steps(inputs)[-1].tag}" in log
 
 
 def test_no_command_can_forge_the_report(job):

@@ -26,6 +26,12 @@ async def test_it_runs_with_the_systems_python(start, zipapp):
     assert results["c"][0]["value"] == "{}"
 
 
+async def test_a_tasks_garbage_is_collected(start, zipapp):
+    """The agent collects none while it loads, and the first worker is its fork."""
+    agent = await start(chain(a={"script": "import gc\nresult = gc.isenabled()"}), command=[sys.executable, str(zipapp)])
+    assert (await agent.result())["results"]["a"][0]["value"] is True
+
+
 def interpreters():
     """Version -> path of the Pythons from 3.9 on that are found here, under their names or pyenv's; the tests' own is one."""
     candidates = [sys.executable, *filter(None, (shutil.which(f"python3.{minor}") for minor in range(9, 20)))]

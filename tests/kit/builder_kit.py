@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from registry_kit import RegistryServer
-from unicorn_core.images import BuildInputs, BuildReport, FileContent, build_hash, context, layer_tag, steps
+from unicorn_core.images import BuildInputs, BuildReport, FileContent, build_hash, context, steps
 
 SECONDS = 240  # for a build on a busy machine
 AGENT = b"#!/usr/bin/env python3\n"
@@ -57,7 +57,7 @@ class Done:
     @property
     def tag(self) -> str:
         """Under which it was pushed."""
-        return layer_tag(steps(self.inputs)[-1].layer)
+        return steps(self.inputs)[-1].tag
 
     @property
     def steps(self) -> list[str]:

@@ -19,7 +19,7 @@ from unicorn_core.errors import Refused, Waiting
 from unicorn_core.reasons import EnvironmentReason
 from unicorn_devcluster.certificates import Authority
 from unicorn_operator.registry import Addition, Credentials, Reference, Registries, transport
-from unicorn_operator.registry.manifests import OCI_INDEX, OCI_MANIFEST, digest_of
+from unicorn_operator.registry.manifests import OCI_INDEX, OCI_MANIFEST, Nonsense, digest_of
 
 pytestmark = pytest.mark.tools
 
@@ -436,7 +436,29 @@ async def test_what_is_pushed_is_never_redirected():
     assert len(requests) == 1
 
 
-@pytest.mark.parametrize("place", ["http://elsewhere.example/x", "https://{host}/x", "http://[", "gopher://x/"])
+IMAGE = {"layers": []}
+CONFIG = {"rootfs": {"type": "layers", "diff_ids": []}}
+
+
+@pytest.mark.parametrize(
+    ("manifest", "config"),
+    [
+        ({}, CONFIG),
+        ({"layers": {}}, CONFIG),
+        (IMAGE, {}),
+        (IMAGE, {"rootfs": []}),
+        (IMAGE, {"rootfs": {"diff_ids": None}}),
+        (IMAGE, {**CONFIG, "history": {"a": 1}}),
+        (IMAGE, {**CONFIG, "config": ["Cmd"]}),
+    ],
+)
+def test_nothing_is_laid_over_what_is_no_image(manifest, config):
+    assert ADDITION.over(IMAGE, CONFIG)
+    with pytest.raises(Nonsense, match="is no OCI image"):
+        ADDITION.over(manifest, config)
+
+
+@pytest.mark.parametrize("place", ["http://elsewhere.example/x", "https://{host}/x", "http://[", "gopher://x/", "mailto:x"])
 async def test_nothing_is_uploaded_to_another_place(plain, place):
     async def answer(request):
         if request.method == "POST":

@@ -7,7 +7,7 @@ from unicorn_core.images.archives import agent_archive
 from unicorn_core.images.context import context
 from unicorn_core.images.inputs import AGENT_FILE, BuildInputs, FileContent
 from unicorn_core.images.report import BuildReport, BuildResult
-from unicorn_core.images.steps import Step, build_hash, content_hash, layer_tag, steps
+from unicorn_core.images.steps import Step, build_hash, content_hash, steps
 
 __all__ = [
     "AGENT_FILE",
@@ -20,6 +20,5 @@ __all__ = [
     "build_hash",
     "content_hash",
     "context",
-    "layer_tag",
     "steps",
 ]

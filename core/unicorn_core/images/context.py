@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from unicorn_core.images.archives import archive
 from unicorn_core.images.inputs import BuildInputs
-from unicorn_core.images.steps import FILES, RECIPE, Step, layer_tag, steps
+from unicorn_core.images.steps import FILES, RECIPE, Step, steps
 
 ORDER = "build.json"
 
@@ -24,7 +24,7 @@ def context(
         "platform": inputs.platform,
         "plainHttp": list(plain_http),
         "cache": not no_cache,
-        "steps": [_step(step, f"{repository}:{layer_tag(step.layer)}") for step in steps(inputs)],
+        "steps": [_step(step, f"{repository}:{step.tag}") for step in steps(inputs)],
     }
     files = {ORDER: json.dumps(order).encode()}
     if inputs.files:

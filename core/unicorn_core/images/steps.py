@@ -32,6 +32,11 @@ class Step:
     add: str = ""
 
     @property
+    def tag(self) -> str:
+        """Of what it leaves, in the repository of built images."""
+        return f"layer-{self.layer}"
+
+    @property
     def summary(self) -> str:
         """One line of at most 200 characters: the title, and where the text begins."""
         return shorten(f"{self.title}: {' '.join(self.text.split())}", _TITLE_LIMIT)
@@ -50,11 +55,6 @@ def steps(inputs: BuildInputs) -> tuple[Step, ...]:
 def build_hash(inputs: BuildInputs) -> str:
     """Names the image for one platform. Equal for equal content, whoever asks and wherever the base was found."""
     return _digest(steps(inputs)[-1].layer, inputs.agent_sha256)
-
-
-def layer_tag(layer: str) -> str:
-    """Of the image that a step leaves, in the repository of built images."""
-    return f"layer-{layer}"
 
 
 def content_hash(hashes: Iterable[str]) -> str:

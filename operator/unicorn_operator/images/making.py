@@ -1,6 +1,7 @@
 """From settings to the parts: what is asked, and what carries builds out."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -89,13 +90,13 @@ async def made(
     ):
         file = settings.build_registry_credentials_file
         credentials = CredentialReader(kube, namespace, settings.build_registry_secret, file)
-        agent_sha256 = await asyncio.to_thread(settings.agent_sha256)
+        agent = await asyncio.to_thread(settings.agent) if settings.builder else b""
+        agent_sha256 = hashlib.sha256(agent).hexdigest()
         inputs = InputReader(kube, Resolver(registries, credentials, questions), settings.default_base, agent_sha256)
         begin = asyncio.Event()
         if not settings.builder:
             yield Parts(Images(store, queue, inputs, None, settings.resolve_images, begin.set), None)
             return
-        agent = await asyncio.to_thread(Path(settings.agent_path).read_bytes)
         repository = Repository(name_of(settings), registries, credentials, questions, addition(agent))
         images = Images(store, queue, inputs, repository, settings.resolve_images, begin.set)
         builder = await _builder(settings, namespace, kube)

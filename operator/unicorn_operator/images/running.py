@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import structlog
 from unicorn_core.errors import Broken, Refused, StoreUnavailable, UnicornError, Waiting
-from unicorn_core.images import BuildInputs, layer_tag, steps
+from unicorn_core.images import BuildInputs, steps
 from unicorn_core.planning.builds import (
     Begin,
     BuildState,
@@ -143,7 +143,8 @@ class BuildRunner:
 
     async def _attend(self, build: OpenBuild, seen: Seen, now: datetime) -> bool:
         """Whether it goes on."""
-        if seen.stage is Stage.ABSENT and await self._needs_no_builder(build):
+        inputs = await self._inputs(build) if seen.stage is Stage.ABSENT else None
+        if seen.stage is Stage.ABSENT and await self._needs_no_builder(build, inputs):
             await self.builder.remove(name_of(build))  # what may be left of it
             return False
         match judge_run(build, seen, self._wanted(build), now, self.deadline):
@@ -153,7 +154,7 @@ class BuildRunner:
                     self.images.changed(build.hash)
                 return True
             case Begin():
-                if await self._begin(build):
+                if await self._begin(build, inputs):
                     await builds.restart_build(self.store, build)
                 return True
             case Postpone() as later:
@@ -244,15 +245,16 @@ class BuildRunner:
 
     async def _take(self, build: OpenBuild) -> bool:
         """Whether it goes on. What breaks here is mended at the next turn, which finds it claimed and not begun."""
-        return not await self._needs_no_builder(build) and await self._begin(build)
+        inputs = await self._inputs(build)
+        return not await self._needs_no_builder(build, inputs) and await self._begin(build, inputs)
 
-    async def _needs_no_builder(self, build: OpenBuild) -> bool:
+    async def _needs_no_builder(self, build: OpenBuild, inputs: BuildInputs | None) -> bool:
         """The registry has it: by another installation, from before this database began, or by a run whose Job is gone.
 
         Or all of it but the agent; or it cannot be asked for now.
         """
         try:
-            there = None if build.fresh else await self._find(build)
+            there = None if build.fresh else await self._find(build, inputs)
         except Waiting as waiting:
             await self._cannot_begin(build, waiting)
             return True
@@ -261,10 +263,10 @@ class BuildRunner:
         await self._record(build, there)
         return True
 
-    async def _find(self, build: OpenBuild) -> Descriptor | None:
+    async def _find(self, build: OpenBuild, inputs: BuildInputs | None) -> Descriptor | None:
         found = await self.repository.find(build.hash)
-        if found is None and (inputs := await self._inputs(build)) is not None:
-            found = await self.repository.add_agent(layer_tag(steps(inputs)[-1].layer), build.hash)
+        if found is None and inputs is not None:
+            found = await self.repository.add_agent(steps(inputs)[-1].tag, build.hash)
         return found
 
     async def _inputs(self, build: OpenBuild) -> BuildInputs | None:
@@ -278,13 +280,12 @@ class BuildRunner:
         await builds.delete_build(self.store, build.hash)
         self.images.over(build.hash)
 
-    async def _begin(self, build: OpenBuild) -> bool:
+    async def _begin(self, build: OpenBuild, inputs: BuildInputs | None) -> bool:
         """Whether its builder has it now. An API server that is away is tried again at the next turn."""
+        if inputs is None:
+            await self._forget(build)
+            return False
         try:
-            inputs = await self._inputs(build)
-            if inputs is None:
-                await self._forget(build)
-                return False
             await self.builder.start(await self.orders.of(replace(build, requests=self._waiting(build)), inputs))
         except (Waiting, Refused) as error:
             await self._cannot_begin(build, error)

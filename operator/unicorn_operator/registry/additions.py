@@ -26,11 +26,12 @@ class Addition:
     def over(self, manifest: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[bytes, bytes]:
         """Manifest and configuration with it: the same ones make the same bytes. Raises Nonsense for what is no OCI image."""
         layers, layout, history = manifest.get("layers"), config.get("rootfs"), config.get("history") or []
+        start = config.get("config") or {}
         if not isinstance(layers, list) or not isinstance(layout, dict) or not isinstance(layout.get("diff_ids"), list):
             raise Nonsense("is no OCI image: it lacks its layers")
-        if not isinstance(history, list):
-            raise Nonsense("is no OCI image: its history is no list")
-        start = {key: value for key, value in (config.get("config") or {}).items() if key != "Cmd"}
+        if not isinstance(history, list) or not isinstance(start, dict):
+            raise Nonsense("is no OCI image: its history is no list, or its config no object")
+        start = {key: value for key, value in start.items() if key != "Cmd"}
         added = {"created_by": self.title, **({"created": config["created"]} if "created" in config else {})}
         made = _written(
             {

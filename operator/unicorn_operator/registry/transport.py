@@ -100,9 +100,10 @@ class Transport:
         here = self._url(reference, path)
         try:
             place = here.join(URL(begun.headers.get("Location", ""), encoded=True))
+            is_here = place.origin() == here.origin()
         except ValueError as error:
             raise _unreachable(reference.registry, "takes uploads at what is no URL") from error
-        if place.origin() != here.origin():  # nobody else is told who asks
+        if not is_here:  # nobody else is told who asks
             raise _unreachable(reference.registry, f"takes uploads at another place: {plain(str(place.with_query(None)), 200)}")
         target = URL(f"{place}{'&' if place.raw_query_string else '?'}digest={digest}", encoded=True)
         headers = {"Content-Type": "application/octet-stream"}
