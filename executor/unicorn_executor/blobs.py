@@ -7,6 +7,13 @@ from collections.abc import Callable
 from unicorn_executor.gateway import Gateway, Reply, TooMuch
 
 
+def sha256(content: bytes) -> str:
+    """A blob's name."""
+    import hashlib  # here: it brings OpenSSL, and few executors have blobs
+
+    return hashlib.sha256(content).hexdigest()
+
+
 class BlobRefused(Exception):
     """The gateway does not take it: too large, or the executor has too many."""
 
@@ -16,13 +23,13 @@ def upload(gateway: Gateway, digest: str, read: Callable[[], bytes], between: Ca
     that is gone was uploaded before."""
     route = f"/v2/executor/blobs/{digest}"
     head = gateway.call("HEAD", route)
-    if head.status == 200 and head.headers.get("Unicorn-Complete") == "true":
+    if head.status == 200 and head.headers.get("unicorn-complete") == "true":
         return
     try:
         content = read()
     except FileNotFoundError:
         return
-    offset = int(head.headers.get("Unicorn-Offset") or 0) if head.status == 200 else 0
+    offset = int(head.headers.get("unicorn-offset") or 0) if head.status == 200 else 0
     mismatches = 0
     while True:
         between()

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import random
 import socket
 import threading
 import time
 import urllib.parse
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Optional
 
 from unicorn_executor.compact import encode
+from unicorn_executor.http1 import Connection, NotHttp
 from unicorn_executor.pace import LEAST, Pace
 from unicorn_executor.say import say
 from unicorn_executor.settings import Settings
 
 TIMEOUT = 15.0  # seconds without a byte until a connection counts as dead; a long poll adds its wait
-PIECE = 64 * 1024  # bytes handed to the system at once
-SEND_BUFFER = 256 * 1024  # what it may hold of them: on its way still when the last piece is handed over
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 30.0
 LARGEST_REPLY = 64 * 1024 * 1024
@@ -60,7 +59,7 @@ class TooMuch(Exception):
 
 class Reply(NamedTuple):
     status: int
-    headers: http.client.HTTPMessage
+    headers: Mapping[str, str]  # names in lower case
     document: Any  # parsed JSON, or None
     content: bytes = b""
 
@@ -81,7 +80,7 @@ class Gateway:
         self._settings = settings
         self._instance = instance
         self._url = urllib.parse.urlsplit(settings.gateway)
-        self._connection: Optional[http.client.HTTPConnection] = None
+        self._connection: Optional[Connection] = None
         self._stop = threading.Event()
         self.pace = Pace()
         self.longest_pause = LONGEST_PAUSE  # between two tries, seconds; shorter where more silence would count as loss
@@ -95,7 +94,7 @@ class Gateway:
     def stop(self) -> None:
         self._stop.set()
         connection = self._connection
-        if connection is not None and connection.sock is not None:
+        if connection is not None:
             try:
                 connection.sock.shutdown(socket.SHUT_RDWR)
             except OSError:
@@ -156,9 +155,9 @@ class Gateway:
                 raise Stopped
             try:
                 return self._exchange(method, path, content, timeout)
-            except (OSError, http.client.HTTPException, ValueError) as error:
+            except (OSError, NotHttp, ValueError) as error:
                 is_late = isinstance(error, _TIMEOUTS)
-                is_connected = self._connection is not None and self._connection.sock is not None
+                is_connected = self._connection is not None
                 self.close()
                 if fresh or is_late:
                     raise Unavailable(f"{type(error).__name__}: {error}", is_late=is_late and is_connected) from error
@@ -167,34 +166,20 @@ class Gateway:
     def _exchange(self, method: str, path: str, content: Optional[bytes], timeout: float) -> Reply:
         connection = self._connection
         if connection is None:
-            connection = self._connection = self._connect()
-        if connection.sock is None:
-            connection.timeout = timeout
-            connection.connect()
+            connection = self._connection = self._connect(timeout)
         connection.sock.settimeout(timeout)
-        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         # An idle heartbeat with all of its headers must stay below 600 bytes: nothing that is not needed.
-        connection.putrequest(method, self._url.path + path, skip_accept_encoding=True)
-        connection.putheader("Authorization", f"Bearer {self._settings.token}")
-        connection.putheader("Unicorn-Instance", self._instance)
-        if content is not None:
-            connection.putheader("Content-Length", str(len(content)))
-        # The time-out of a send is that of all it is given: each piece has its own.
-        body = content or b""
-        connection.endheaders(body[:PIECE] or None)
-        for start in range(PIECE, len(body), PIECE):
-            connection.send(body[start : start + PIECE])
-        response = connection.getresponse()
-        raw = _whole(response)
-        if response.will_close:
+        headers = {"Authorization": f"Bearer {self._settings.token}", "Unicorn-Instance": self._instance}
+        connection.send(method, self._url.path + path, headers, content)
+        response = connection.receive(method, LARGEST_REPLY)
+        if not response.keeps:
             self.close()
-        return Reply(response.status, response.headers, _parsed(raw), raw)
+        return Reply(response.status, response.headers, _parsed(response.body), response.body)
 
-    def _connect(self) -> http.client.HTTPConnection:
-        host, port = self._url.hostname or "", self._url.port
-        if self._url.scheme == "https":
-            return http.client.HTTPSConnection(host, port, context=self._settings.tls)
-        return http.client.HTTPConnection(host, port)
+    def _connect(self, timeout: float) -> Connection:
+        port = self._url.port or (443 if self._url.scheme == "https" else 80)
+        authority = self._url.netloc.rpartition("@")[2]
+        return Connection(self._url.hostname or "", port, authority, timeout, self._settings.tls)
 
 
 def require_ours(reply: Reply, *, has_json: bool = True) -> None:
@@ -215,16 +200,9 @@ def pause_after(failures: int, longest: float = LONGEST_PAUSE) -> float:
 def retry_after(reply: Reply) -> float:
     """Seconds; 0 without the header, or with one that is no number."""
     try:
-        return max(0.0, min(600.0, float(reply.headers.get("Retry-After", "0"))))
+        return max(0.0, min(600.0, float(reply.headers.get("retry-after", "0"))))
     except ValueError:
         return 0.0
-
-
-def _whole(response: http.client.HTTPResponse) -> bytes:
-    """Raises IncompleteRead where the connection broke in the middle: `read` with a size would give what there was."""
-    if response.length is not None and response.length <= LARGEST_REPLY:
-        return response.read()
-    return response.read(LARGEST_REPLY)
 
 
 def _parsed(raw: bytes) -> Any:

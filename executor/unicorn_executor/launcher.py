@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 import unicorn_executor
 from unicorn_executor.channel import EXIT, ORDER
 from unicorn_executor.compact import encode
 from unicorn_executor.seed import Seed
+
+if TYPE_CHECKING:
+    import subprocess
 
 # The interpreter's own first entry is the working directory, where a file `json.py` may lie: our imports come first.
 _START = "import sys; sys.path[0] = {home!r}; from unicorn_executor.worker import main; main()"
@@ -57,6 +59,8 @@ class Launcher:
 
     def start(self) -> None:
         """A new worker; the one before must be gone."""
+        import subprocess  # here: most agents have one worker, which was forked
+
         self.close()
         orders, their_orders = socket.socketpair()
         reports, their_reports = socket.socketpair()

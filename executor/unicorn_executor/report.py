@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from typing import Any, Optional
 
 from unicorn_graph import Outcome
 
-from unicorn_executor.blobs import BlobRefused, upload
+from unicorn_executor.blobs import BlobRefused, sha256, upload
 from unicorn_executor.compact import encode
 from unicorn_executor.gateway import Gateway, Refused, TooMuch
 from unicorn_executor.spool import Journal
@@ -67,7 +66,7 @@ def send(gateway: Gateway, document: dict[str, Any], last: int, between: Callabl
 
 def with_report(gateway: Gateway, document: dict[str, Any], report: bytes, between: Callable[[], None]) -> dict[str, Any]:
     """The document, with what netunicorn's client gets. Raises Refused, Superseded."""
-    digest = hashlib.sha256(report).hexdigest()
+    digest = sha256(report)
     try:
         upload(gateway, digest, lambda: report, between)
     except BlobRefused as error:
@@ -77,7 +76,7 @@ def with_report(gateway: Gateway, document: dict[str, Any], report: bytes, betwe
 
 def _with_blob(gateway: Gateway, document: dict[str, Any], content: bytes, between: Callable[[], None]) -> dict[str, Any]:
     rest = {key: value for key, value in document.items() if key != "results"}
-    digest = hashlib.sha256(content).hexdigest()
+    digest = sha256(content)
     try:
         upload(gateway, digest, lambda: content, between)
     except BlobRefused as error:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-import ssl
 import urllib.parse
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
+
+if TYPE_CHECKING:
+    import ssl
 
 
 class SettingsError(Exception):
@@ -52,6 +54,8 @@ def forget(environment: MutableMapping[str, str]) -> None:
 
 
 def _tls(ca_file: Optional[str]) -> ssl.SSLContext:
+    import ssl  # here: OpenSSL is a tenth of the agent's start, and a gateway inside of a cluster has no use for it
+
     try:
         return ssl.create_default_context(cafile=ca_file)
     except OSError as error:  # SSLError is one

@@ -18,7 +18,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import secrets
 import time
 from pathlib import Path
 from typing import Any, Optional
@@ -70,7 +69,7 @@ class Spool:
             kept = ""
         if len(kept) == 32:
             return kept
-        chosen = secrets.token_hex(16)
+        chosen = os.urandom(16).hex()
         replace(path, chosen.encode())
         return chosen
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from pathlib import Path
 from typing import Any, Optional
 
+from unicorn_executor.blobs import sha256
 from unicorn_executor.compact import encode
 from unicorn_executor.spool import replace
 
@@ -44,6 +44,6 @@ def fitted(event: dict[str, Any], blobs: Path) -> dict[str, Any]:
 
 def store_blob(content: bytes, blobs: Path) -> str:
     """Its SHA-256, which is its name."""
-    digest = hashlib.sha256(content).hexdigest()
+    digest = sha256(content)
     replace(blobs / digest, content)
     return digest

@@ -14,15 +14,16 @@ def has(item: Object) -> bool:
     return FINALIZER in (item["metadata"].get("finalizers") or ())
 
 
+def addition(item: Object) -> dict[str, Any]:
+    """The JSON patch that puts it on."""
+    if item["metadata"].get("finalizers"):
+        return {"op": "add", "path": "/metadata/finalizers/-", "value": FINALIZER}
+    return {"op": "add", "path": "/metadata/finalizers", "value": [FINALIZER]}
+
+
 async def add(kube: KubeClient, resource: Resource, item: Object) -> Object:
     """The object with our finalizer. Raises Conflict when `item` is not its newest version, NotFound when it is gone."""
-    if has(item):
-        return item
-    finalizers = item["metadata"].get("finalizers")
-    change: dict[str, Any] = {"op": "add", "path": "/metadata/finalizers/-", "value": FINALIZER}
-    if not finalizers:
-        change = {"op": "add", "path": "/metadata/finalizers", "value": [FINALIZER]}
-    return await _patch(kube, resource, item, [change])
+    return item if has(item) else await _patch(kube, resource, item, [addition(item)])
 
 
 async def remove(kube: KubeClient, resource: Resource, item: Object) -> bool:

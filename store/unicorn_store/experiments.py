@@ -107,8 +107,8 @@ def _executor(row: Any) -> ExecutorRow:
     return ExecutorRow(view, row["node_uid"], row["connector_uid"])
 
 
-async def read_recorded_spec(store: Store, uid: UUID, attempt: int) -> Mapping[str, Any] | None:
-    """The spec with which the attempt began; None before its snapshot. Raises StoreUnavailable."""
+async def read_recorded_spec(store: Store, uid: UUID, attempt: int | None) -> Mapping[str, Any] | None:
+    """The spec with which the attempt (None: the last one) began; None before its snapshot. Raises StoreUnavailable."""
     async with store.connection() as connection:
         spec: Mapping[str, Any] | None = await store.queries.read_recorded_spec(connection, uid=uid, attempt=attempt)
         return spec

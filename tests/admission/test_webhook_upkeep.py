@@ -26,7 +26,9 @@ def test_without_an_answer_nothing_is_created_but_status_and_deletion_go_on(serv
         assert "failed calling webhook" in kubectl.refused("apply", "-f", "-", manifest=an_experiment(priority=1))
         status = json.dumps({"status": {"phase": "Running"}})
         kubectl("patch", "exp/it", "--subresource=status", "--type=merge", "-p", status)
-        kubectl("delete", "exp/it", "--wait=true", "--timeout=20s")
+        kubectl("delete", "exp/it", "--wait=false")
+        kubectl("patch", "exp/it", "--type=merge", "-p", '{"metadata":{"finalizers":null}}')  # as a person would, in need
+        kubectl("wait", "--for=delete", "exp/it", "--timeout=20s")
     kubectl.apply(an_experiment())  # and when it is unregistered, nobody is asked
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from aiohttp.test_utils import TestClient, TestServer
+from unicorn_core.naming import FINALIZER
 from unicorn_operator.admission.reviews import Rules
 from unicorn_operator.admission.serving import BODY_LIMIT, application
 
@@ -92,6 +93,20 @@ def test_an_experiment_belongs_to_who_created_it(kubectl_as):
     bob("replace", "-f", "-", manifest=an_experiment(priority=4))
     found = ann.get("exp", "it")
     assert (found["metadata"]["annotations"][USER], found["spec"]["priority"]) == ("ann", 4)
+
+
+@pytest.mark.usefixtures("webhooks")
+def test_the_finalizer_is_there_from_the_start(kubectl):
+    """So that the operator need not write it; what others hold an experiment by stays. It can be taken off by hand."""
+    kubectl.apply(an_experiment())
+    held = an_experiment("held")
+    held["metadata"]["finalizers"] = ["example.org/x"]
+    kubectl.apply(held)
+    assert kubectl.get("exp", "it")["metadata"]["finalizers"] == [FINALIZER]
+    assert kubectl.get("exp", "held")["metadata"]["finalizers"] == ["example.org/x", FINALIZER]
+
+    kubectl("patch", "exp/held", "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+    assert "finalizers" not in kubectl.get("exp", "held")["metadata"]
 
 
 @pytest.mark.usefixtures("webhooks")

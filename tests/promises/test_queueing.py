@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from e2e_kit import Kit, eventually, experiment, opened
 from unicorn_core.errors import ApiRefused
+from unicorn_store.experiments import read_recorded_spec
 
 from .conftest import nothing_is_left, told_once
 
@@ -159,4 +160,26 @@ async def test_where_webhooks_are_off_an_edit_is_shown_and_the_attempt_goes_on(k
     assert status["executors"] == {"total": 1, "succeeded": 1}
     await one.change(attempt=2)
     await one.becomes(lambda status: status.get("attempt") == 2 and status["phase"] == "Succeeded", "it runs as edited")
+    assert set((await one.results(attempt=2))["d/0"]) == {"other"}
+
+
+async def test_where_webhooks_are_off_an_edit_before_the_first_status_is_refused_too(kit, notes):
+    """The attempt has begun, which is not written yet: what follows soon is written in its place."""
+    one = await kit.run("edited", {"name": "t", "run": notes.wait_for("end")})
+
+    async def begun():
+        return await read_recorded_spec(kit.store, one.uid, None)
+
+    await eventually(begun, "the attempt begins")
+    other = experiment("edited", {"name": "other", "run": "true"}, connector=kit.local)["spec"]["deployments"]
+    await one.change(deployments=other, attempt=2)
+
+    async def refused():
+        accepted = await one.condition("Accepted") or {}
+        return (accepted.get("status"), accepted.get("reason")) == ("False", "EditRefused")
+
+    await eventually(refused, "the edit is shown as refused")
+    notes.allow("end")
+    await one.becomes(lambda status: status.get("attempt") == 2 and status["phase"] == "Succeeded", "then it runs as edited")
+    assert set((await one.results(attempt=1))["d/0"]) == {"t"}
     assert set((await one.results(attempt=2))["d/0"]) == {"other"}

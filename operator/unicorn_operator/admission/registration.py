@@ -18,6 +18,13 @@ TIMEOUT_SECONDS = 10
 SELF_REVIEWS = Resource("authentication.k8s.io", "v1", "selfsubjectreviews", namespaced=False)
 _API = "admissionregistration.k8s.io/v1"
 _SERVICE_ACCOUNT = "system:serviceaccount:"
+# An edit of neither spec nor annotations is never refused: so a finalizer comes off, also by hand while nobody answers.
+_JUDGED = {
+    "name": "something-to-judge",
+    "expression": "request.operation == 'CREATE' || object.spec != oldObject.spec || "
+    "(has(object.metadata.annotations) ? object.metadata.annotations : {}) != "
+    "(has(oldObject.metadata.annotations) ? oldObject.metadata.annotations : {})",
+}
 
 
 log = structlog.get_logger(__name__)
@@ -77,7 +84,7 @@ def _webhook(name: str, settings: AdmissionSettings, client: Object, ca: bytes, 
         "sideEffects": "None",
         "timeoutSeconds": TIMEOUT_SECONDS,
         "admissionReviewVersions": ["v1"],
-        "matchConditions": [condition] if excluded else [],
+        "matchConditions": [_JUDGED, *([condition] if excluded else [])],
     }
 
 

@@ -10,6 +10,8 @@ from unicorn_core.admission import CheckConfig, Requester, asks_for_arguments, c
 from unicorn_core.errors import Problem
 from unicorn_core.text import plain
 
+from unicorn_operator import finalizers
+
 Request = Mapping[str, Any]
 Answer = dict[str, Any]
 
@@ -24,18 +26,30 @@ class Rules:
 
 
 def mutate(request: Request, rules: Rules) -> Answer:
-    """Writes whose experiment it is, and which nodes they may have."""
-    missing = user_annotations(request["object"], request.get("oldObject"), _requester(request, rules))
-    if not missing:
+    """Writes whose experiment it is, and which nodes they may have; into a new one the finalizer too, which the operator would
+    add with a write of its own."""
+    patch = _annotated(request, rules) + _finalized(request)
+    if not patch:
         return _allowed(request)
+    encoded = base64.b64encode(json.dumps(patch).encode()).decode()
+    return {**_allowed(request), "patchType": "JSONPatch", "patch": encoded}
+
+
+def _annotated(request: Request, rules: Rules) -> list[Answer]:
+    missing = user_annotations(request["object"], request.get("oldObject"), _requester(request, rules))
     patch: list[Answer] = []
-    if not (request["object"].get("metadata") or {}).get("annotations"):
+    if missing and not (request["object"].get("metadata") or {}).get("annotations"):
         patch.append({"op": "add", "path": "/metadata/annotations", "value": {}})
     for name, value in missing.items():
         key = name.replace("~", "~0").replace("/", "~1")
         patch.append({"op": "add", "path": f"/metadata/annotations/{key}", "value": value})
-    encoded = base64.b64encode(json.dumps(patch).encode()).decode()
-    return {**_allowed(request), "patchType": "JSONPatch", "patch": encoded}
+    return patch
+
+
+def _finalized(request: Request) -> list[Answer]:
+    if request.get("oldObject") is not None or finalizers.has(request["object"]):
+        return []
+    return [finalizers.addition(request["object"])]
 
 
 def arguments_to_ask_for(request: Request, rules: Rules) -> list[str]:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from unicorn_core.admission.experiment import check_edit, permitted_edit
-from unicorn_core.planning.views import FINAL_PHASES, Phase
+from unicorn_core.planning.views import FINAL_PHASES
 from unicorn_core.resources import ExperimentSpec, load
 from unicorn_store.experiments import read_recorded_spec
 
@@ -14,13 +14,11 @@ from unicorn_operator.world import World
 
 async def guarded(subject: Subject, world: World) -> tuple[Subject, str]:
     """The subject with the spec that counts, and what of the written one is refused (empty: nothing)."""
-    phase, attempt = phase_of(subject.status), subject.status.get("attempt")
-    if world.settings.webhook or attempt is None or phase in FINAL_PHASES or phase is Phase.PENDING:
+    phase = phase_of(subject.status)
+    if world.settings.webhook or phase in FINAL_PHASES or _was_judged(subject):
         return subject, ""
-    if _was_judged(subject):
-        return subject, ""
-    recorded = await read_recorded_spec(world.store, subject.uid, attempt)
-    if recorded is None:
+    recorded = await read_recorded_spec(world.store, subject.uid, subject.status.get("attempt"))
+    if recorded is None:  # the attempt has not begun
         return subject, ""
     old = load(ExperimentSpec, recorded)
     if subject.spec is None:
@@ -30,7 +28,9 @@ async def guarded(subject: Subject, world: World) -> tuple[Subject, str]:
 
 
 def _was_judged(subject: Subject) -> bool:
-    """Whether an earlier pass of this phase has taken over all of the spec as it is now."""
+    """Whether an earlier pass of this phase has taken over all of the spec as it is now; or nobody has edited it yet."""
     metadata, status = subject.item["metadata"], subject.status
+    if not status:
+        return bool(metadata.get("generation") == 1)
     refused = condition_of(subject.item, "Accepted").get("reason") == "EditRefused"
     return not refused and metadata.get("generation") == status.get("observedGeneration")

@@ -31,6 +31,7 @@ from unicorn_operator.experiments.observing import judge_spec, observe, refresh
 from unicorn_operator.experiments.reporting import status_of
 from unicorn_operator.experiments.resolution import Resolved, resolve, serialized_graphs, unasked_arguments
 from unicorn_operator.experiments.subject import Subject, optional_moment, subject_of
+from unicorn_operator.experiments.urgency import Urgency, urgency
 from unicorn_operator.key import Key
 from unicorn_operator.status import changes, condition_of, write_status
 from unicorn_operator.world import World
@@ -77,7 +78,7 @@ async def _converge(subject: Subject, refused_edit: str, world: World, now: date
     allocation: AllocationResult | None = None
     resolved: Resolved | None = None
     for _ in range(ROUNDS):
-        if observed.phase is Phase.PENDING and resolved is None and subject.spec is not None:
+        if observed.phase is Phase.PENDING and resolved is None and subject.spec is not None and not observed.snapshot:
             graphs = serialized_graphs(subject.spec, subject.namespace, world.caches)
             there = await report_results(world.store, subject.namespace, graphs)
             resolved = resolve(subject.spec, subject.namespace, world.caches, there)
@@ -129,11 +130,11 @@ async def _conclude(key: Key, work: Pass, world: World, now: datetime) -> timede
     status = status_of(subject, work.observed, plan)
     item = world.caches.experiments.get(key.namespace, key.name) or subject.item
     if changes(item, status, now):
-        if _only_progress(subject, status) and (left := world.pace.left(key, now)) > timedelta():
+        if (left := _may_wait(key, work, status, world, now)) > timedelta():
             return left
         await _mirror(subject, status, world)
         written = await write_status(world, "Experiment", item, status)
-        world.pace.mark(key, now)
+        world.pace.wrote(key, now)
         if written and plan.phase is Phase.FAILED and subject.status.get("phase") != Phase.FAILED:
             await events.emit(world, "Experiment", item, "Warning", plan.reason, plan.message)
     if plan.last:
@@ -179,14 +180,15 @@ async def _finish(work: Pass, world: World) -> None:
                 await world.kube.delete(EXPERIMENTS, subject.namespace, subject.name, uid=str(subject.uid))
 
 
-def _only_progress(subject: Subject, status: dict[str, object]) -> bool:
-    """Whether the new status tells nothing but how far the executors are, or what they wait for: such writes are paced."""
-    old = subject.status
-    if status["phase"] in FINAL_PHASES or old.get("phase") != status["phase"]:
-        return False
-    said = {entry["type"]: (entry["status"], entry["reason"]) for entry in old.get("conditions") or ()}
-    says = {entry["type"]: (entry["status"], entry["reason"]) for entry in status["conditions"]}  # type: ignore[attr-defined]
-    return said == says
+def _may_wait(key: Key, work: Pass, status: dict[str, object], world: World, now: datetime) -> timedelta:
+    """How long the write of `status` may wait; zero or less: it is to be written now."""
+    match urgency(work.subject.status, status, (executor.state for executor in work.observed.executors)):
+        case Urgency.AT_ONCE:
+            return timedelta()
+        case Urgency.PASSING:
+            return world.pace.delay_left(key, now)
+        case Urgency.PROGRESS:
+            return world.pace.interval_left(key, now)
 
 
 async def _show(problem: Broken | Refused, subject: Subject, world: World) -> None:

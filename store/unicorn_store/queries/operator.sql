@@ -35,9 +35,10 @@ LEFT JOIN (
 ORDER BY e.position, e.index;
 
 -- name: read_recorded_spec$
--- The spec with which an attempt began; null before that.
-SELECT spec FROM unicorn.experiment
-WHERE uid = :uid AND attempt = :attempt AND EXISTS (SELECT FROM unicorn.snapshot s WHERE s.experiment_uid = uid AND s.attempt = :attempt);
+-- The spec with which this attempt (null: the last one) began; null before that.
+SELECT spec FROM unicorn.experiment x
+WHERE uid = :uid AND attempt = coalesce(:attempt, attempt)
+  AND EXISTS (SELECT FROM unicorn.snapshot s WHERE s.experiment_uid = x.uid AND s.attempt = x.attempt);
 
 -- name: read_deployments
 -- What the deployments of an attempt are, their graphs aside.
