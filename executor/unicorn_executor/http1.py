@@ -17,6 +17,7 @@ PIECE = 64 * 1024  # bytes handed to the system at once
 SEND_BUFFER = 256 * 1024  # what it may hold of them: on its way still when the last piece is handed over
 LONGEST_LINE = 64 * 1024
 MOST_HEADERS = 100
+MOST_BEFORE = 10  # answers of 1xx before the one that counts; more of them count as that
 _WITHOUT_BODY = (204, 304)
 
 
@@ -68,10 +69,11 @@ class Connection:
 
     def receive(self, method: str, limit: int) -> Response:
         """The answer to a request of this method. `limit`: bytes of its body."""
-        status = 100
-        while status < 200:  # 1xx are said before the answer
+        for _ in range(MOST_BEFORE):
             version, status = self._status()
             headers = self._headers()
+            if status >= 200:
+                break
         keeps = version == "HTTP/1.1" and "close" not in headers.get("connection", "").lower()
         length = headers.get("content-length")
         if method == "HEAD" or status in _WITHOUT_BODY:
@@ -108,13 +110,13 @@ class Connection:
         raise NotHttp(f"the answer has more than {MOST_HEADERS} headers")
 
     def _chunks(self, limit: int) -> bytes:
-        body = b""
+        body = bytearray()
         while size := _number(self._line().partition(b";")[0].decode("latin-1"), 16, limit - len(body)):
             body += self._exactly(size)
             if self._line():
                 raise NotHttp("a chunk is longer than it says")
         self._headers()  # the trailers
-        return body
+        return bytes(body)
 
     def _exactly(self, size: int) -> bytes:
         content = self._file.read(size)

@@ -110,6 +110,15 @@ def test_the_finalizer_is_there_from_the_start(kubectl):
 
 
 @pytest.mark.usefixtures("webhooks")
+def test_what_lacks_a_spec_is_told_so(kubectl):
+    """By the schema: the webhooks' own conditions can do without."""
+    kubectl.apply(an_experiment())
+    bare = {key: value for key, value in an_experiment().items() if key != "spec"}
+    assert "spec: Required value" in kubectl.refused("replace", "-f", "-", manifest=bare)
+    assert "spec: Required value" in kubectl.refused("create", "-f", "-", manifest={**bare, "metadata": {"name": "other"}})
+
+
+@pytest.mark.usefixtures("webhooks")
 def test_only_the_user_api_creates_for_another(kubectl_as):
     manifest = an_experiment(annotations={USER: "ann"})
     assert "is not who creates the experiment (bob)" in kubectl_as("bob").refused("create", "-f", "-", manifest=manifest)

@@ -1,5 +1,6 @@
-"""A real registry for a test: plain, or with TLS, passwords or tokens; and images for it, without a builder."""
+"""A real registry for a test: plain, or with TLS, passwords or tokens; images for it, without a builder; and odd registries."""
 
+import base64
 import hashlib
 import http.client
 import json
@@ -9,16 +10,22 @@ import ssl
 import subprocess
 import time
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from unicorn_core.errors import Refused, Waiting
 from unicorn_devcluster import tools
 from unicorn_devcluster.certificates import Pair
+from unicorn_operator.registry import Credentials, Reference, Registries
 
 USER, PASSWORD = "lab", "let me in"
+BASIC = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 _HTPASSWD = f"{USER}:$2y$05$abcdefghijklmnopqrstuu4h2R.N3/mVBA7Xh7aLzKSJDAsK61n52\n"  # bcrypt of PASSWORD
 _START_SECONDS = 10
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -139,3 +146,43 @@ class RegistryServer:
             connection.request(method, path, body, dict(headers or {}))
             answer = connection.getresponse()
             return answer.status, dict(answer.headers), answer.read()
+
+
+def credentials(host, user=USER, password=PASSWORD):
+    return Credentials.parse(json.dumps({"auths": {host: {"username": user, "password": password}}}))
+
+
+async def refused(reason, call, field="spec.image.ref"):
+    with pytest.raises(Refused) as raised:
+        await call
+    assert raised.value.reason == reason
+    assert raised.value.problems[0].path == field
+    return str(raised.value)
+
+
+async def waits(reason, call):
+    with pytest.raises(Waiting) as raised:
+        await call
+    assert raised.value.reason == reason
+    return raised.value
+
+
+@asynccontextmanager
+async def answering(answer):
+    """A server that answers everything so; yields the client, a reference to it, and the requests."""
+    requests = []
+
+    async def handle(request):
+        requests.append((request.method, request.path, request.headers.get("Authorization")))
+        return await answer(request)
+
+    application = web.Application()
+    application.router.add_route("*", "/{tail:.*}", handle)
+    server = TestServer(application)
+    await server.start_server()
+    try:
+        host = f"{server.host}:{server.port}"
+        async with Registries(plain_http=[host]) as registries:
+            yield registries, Reference.parse(f"{host}/a:1"), requests
+    finally:
+        await server.close()

@@ -1,12 +1,10 @@
-"""The client of registries against real ones: plain, with TLS and passwords, with a token service; and against bad ones."""
+"""The client of registries against real ones: plain, with TLS and passwords, with a token service."""
 
 import asyncio
 import base64
-import contextlib
 import gzip
 import json
 import time
-from datetime import timedelta
 
 import jwt
 import pytest
@@ -14,22 +12,18 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from registry_kit import PASSWORD, USER, RegistryServer
-from unicorn_core.errors import Refused, Waiting
+from registry_kit import BASIC, RegistryServer, answering, credentials, refused, waits
+from unicorn_core.errors import Refused
 from unicorn_core.reasons import EnvironmentReason
 from unicorn_devcluster.certificates import Authority
-from unicorn_operator.registry import Addition, Credentials, Reference, Registries, transport
-from unicorn_operator.registry.manifests import OCI_INDEX, OCI_MANIFEST, Nonsense, digest_of
+from unicorn_operator.registry import Addition, Credentials, Reference, Registries
+from unicorn_operator.registry.manifests import OCI_INDEX, OCI_MANIFEST
 
 pytestmark = pytest.mark.tools
 
 ADDITION = Addition(b"a tar, to a registry", "what it is", ("python3", "/x"))
 UNKNOWN = "sha256:" + "0" * 64
-BASIC = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-
-
-def credentials(host, user=USER, password=PASSWORD):
-    return Credentials.parse(json.dumps({"auths": {host: {"username": user, "password": password}}}))
+ACCEPT = {"Accept": OCI_MANIFEST}
 
 
 @pytest.fixture
@@ -43,21 +37,6 @@ def plain(tmp_path, unused_tcp_port):
 async def registries(plain):
     async with Registries(plain_http=[plain.host]) as registries:
         yield registries
-
-
-async def refused(reason, call, field="spec.image.ref"):
-    with pytest.raises(Refused) as raised:
-        await call
-    assert raised.value.reason == reason
-    assert raised.value.problems[0].path == field
-    return str(raised.value)
-
-
-async def waits(reason, call):
-    with pytest.raises(Waiting) as raised:
-        await call
-    assert raised.value.reason == reason
-    return raised.value
 
 
 # --- a plain one -----------------------------------------------------------------------------------------------------
@@ -310,152 +289,7 @@ async def test_a_token_that_is_not_taken_any_more_is_replaced(pushed, service):
     assert len(service.asked) == 2
 
 
-# --- bad ones --------------------------------------------------------------------------------------------------------
-
-
-@contextlib.asynccontextmanager
-async def answering(answer):
-    """A server that answers everything so; yields the client, a reference to it, and the requests."""
-    requests = []
-
-    async def handle(request):
-        requests.append((request.method, request.path, request.headers.get("Authorization")))
-        return await answer(request)
-
-    application = web.Application()
-    application.router.add_route("*", "/{tail:.*}", handle)
-    server = TestServer(application)
-    await server.start_server()
-    try:
-        host = f"{server.host}:{server.port}"
-        async with Registries(plain_http=[host]) as registries:
-            yield registries, Reference.parse(f"{host}/a:1"), requests
-    finally:
-        await server.close()
-
-
-def always(status=200, **answer):
-    async def give(request):
-        return web.Response(status=status, **answer)
-
-    return give
-
-
-def manifest(content, **headers):
-    return always(body=content, headers={"Content-Type": OCI_MANIFEST, **headers})
-
-
-INDEX = {"Content-Type": OCI_INDEX}
-ACCEPT = {"Accept": OCI_MANIFEST}
-
-
-@pytest.mark.parametrize(
-    ("answer", "reason", "said", "retry"),
-    [
-        (always(500, headers={"Retry-After": "7"}), "RegistryUnreachable", "500", 7),
-        (always(503, text='{"errors": [{"code": "X", "message": "later\\u001b"}]}'), "RegistryUnreachable", "X: later", 15),
-        (always(429, headers={"Retry-After": "60"}), "RegistryBusy", "429", 60),
-        (always(429, headers={"Retry-After": "9999999"}), "RegistryBusy", "429", 3600),
-        (always(200, text="<html>"), "RegistryUnreachable", "is no JSON", 5),
-        (manifest(b"[]"), "RegistryUnreachable", "no JSON object", 5),
-        (always(200, body=b'{"mediaType": "application/x"}'), "RegistryUnreachable", "is no image", 5),
-        (always(200, body=b'{"manifests": 3}', headers=INDEX), "RegistryUnreachable", "no list", 5),
-        (manifest(b'{"config": {}}'), "RegistryUnreachable", "without a valid digest", 5),
-        (manifest(b"{}", **{"Docker-Content-Digest": UNKNOWN}), "RegistryUnreachable", "has the digest", 5),
-        (always(200, body=b" " * (5 * 1024 * 1024)), "RegistryUnreachable", "more than", 15),
-        (always(302, headers={"Location": "/again"}), "RegistryUnreachable", "redirects more than", 15),
-        (always(302, headers={"Location": "gopher://h/"}), "RegistryUnreachable", "redirects a GET", 15),
-        (always(302), "RegistryUnreachable", "redirects", 15),
-        (always(401, headers={"WWW-Authenticate": 'Bearer realm="nonsense"'}), "RegistryUnreachable", "token service", 15),
-    ],
-)
-async def test_sense_is_waited_for(answer, reason, said, retry):
-    async with answering(answer) as (registries, reference, _):
-        error = await waits(reason, registries.images(reference))
-    assert said in error.message
-    assert "\x1b" not in error.message
-    assert error.retry_after == timedelta(seconds=retry)
-
-
-@pytest.mark.parametrize(
-    ("status", "reason"),
-    [(400, "RegistryRefused"), (405, "RegistryRefused"), (403, "RegistryUnauthorized"), (401, "RegistryUnauthorized")],
-)
-async def test_a_refusal_is_passed_on(status, reason):
-    async with answering(always(status, text='{"errors": [{"code": "UNSUPPORTED"}]}')) as (registries, reference, _):
-        assert "UNSUPPORTED" in await refused(reason, registries.delete(reference.at(UNKNOWN), field="x"), field="x")
-
-
-async def test_no_answer_in_time_is_waited_for(monkeypatch):
-    monkeypatch.setattr(transport, "_REQUEST_SECONDS", 0.05)
-    leave = asyncio.Event()
-
-    async def answer(request):
-        await leave.wait()
-        return web.Response()
-
-    async with answering(answer) as (registries, reference, _):
-        error = await waits(EnvironmentReason.REGISTRY_UNREACHABLE, registries.find(reference))
-        leave.set()
-    assert "in time" in error.message
-
-
-async def test_another_host_is_not_told_who_asks():
-    """Registries send readers elsewhere, to a store that knows no passwords of theirs."""
-    content = json.dumps({"manifests": []}).encode()
-
-    async def elsewhere(request):
-        seen.append(request.headers.get("Authorization"))
-        return web.Response(body=content, headers=INDEX)
-
-    seen = []
-    async with answering(elsewhere) as (_, there, _):
-
-        async def answer(request):
-            if "Authorization" not in request.headers:
-                return web.Response(status=401, headers={"WWW-Authenticate": "Basic realm=x"})
-            return web.Response(status=307, headers={"Location": f"http://{there.registry}/elsewhere"})
-
-        async with answering(answer) as (registries, reference, requests):
-            assert await registries.images(reference, credentials(reference.registry)) == ()
-    assert requests[-1][2] == BASIC
-    assert seen == [None]
-
-
-async def test_a_digest_left_out_by_head_is_read():
-    content = json.dumps({"manifests": []}).encode()
-    async with answering(always(200, body=content, headers=INDEX)) as (registries, reference, requests):
-        found = await registries.find(reference)
-    assert found.digest == digest_of(content)
-    assert [method for method, _, _ in requests] == ["HEAD", "GET"]
-
-
-async def test_what_is_pushed_is_never_redirected():
-    async with answering(always(307, headers={"Location": "/elsewhere"})) as (registries, reference, requests):
-        await waits(EnvironmentReason.REGISTRY_UNREACHABLE, registries.put_index(reference, {}))
-    assert len(requests) == 1
-
-
-IMAGE = {"layers": []}
-CONFIG = {"rootfs": {"type": "layers", "diff_ids": []}}
-
-
-@pytest.mark.parametrize(
-    ("manifest", "config"),
-    [
-        ({}, CONFIG),
-        ({"layers": {}}, CONFIG),
-        (IMAGE, {}),
-        (IMAGE, {"rootfs": []}),
-        (IMAGE, {"rootfs": {"diff_ids": None}}),
-        (IMAGE, {**CONFIG, "history": {"a": 1}}),
-        (IMAGE, {**CONFIG, "config": ["Cmd"]}),
-    ],
-)
-def test_nothing_is_laid_over_what_is_no_image(manifest, config):
-    assert ADDITION.over(IMAGE, CONFIG)
-    with pytest.raises(Nonsense, match="is no OCI image"):
-        ADDITION.over(manifest, config)
+# --- one before it --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("place", ["http://elsewhere.example/x", "https://{host}/x", "http://[", "gopher://x/", "mailto:x"])
