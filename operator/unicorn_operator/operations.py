@@ -207,7 +207,8 @@ async def _record(call: Call, outcomes: Mapping[UUID, Outcome], world: World) ->
             later.append((id_, plain(str(outcome.reason)), plain(str(outcome.message)), retry_delay(row["tries"])))
     queries, verb = world.store.queries, str(call.verb)
     touched: set[UUID] = set()
-    async with world.store.transaction() as connection:
+    is_one = sum(map(bool, (done, failed, later))) == 1  # statement: it needs no transaction around it
+    async with world.store.connection() if is_one else world.store.transaction() as connection:
         if done:
             rows = queries.finish_operations(connection, ids=done, verbs=[verb] * len(done))
             touched |= {row["experiment_uid"] async for row in rows}

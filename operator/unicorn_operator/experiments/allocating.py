@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from unicorn_core.planning.allocation import Allocation, Demand, Shortage, allocate, candidates
 from unicorn_core.planning.views import AllocationResult
@@ -51,9 +52,10 @@ async def try_to_allocate(subject: Subject, attempt: int, world: World, now: dat
             placements=found.placements,
             terms=_terms(spec, bodies),
         )
-        behind = [row["experiment_uid"] async for row in store.queries.read_waiting(connection, nodes=contested)]
-    if waited:  # those behind it have moved up, and show it
-        enqueue(behind, world)
+        behind: list[UUID] = []
+        if waited:  # those behind it have moved up, and show it
+            behind = [row["experiment_uid"] async for row in store.queries.read_waiting(connection, nodes=contested)]
+    enqueue(behind, world)
     return AllocationResult(allocated=True)
 
 

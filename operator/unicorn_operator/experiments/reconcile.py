@@ -16,6 +16,7 @@ from unicorn_core.planning.views import (
     Phase,
     Plan,
     RemoveFinalizer,
+    State,
     TakeSnapshot,
 )
 from unicorn_core.text import plain
@@ -105,7 +106,9 @@ async def _converge(subject: Subject, refused_edit: str, world: World, now: date
 
 
 async def _compiled(observed: Observed, subject: Subject, world: World, now: datetime) -> Observed:
-    """On entering Preparing, and at each pass in it."""
+    """On entering Preparing, and at each pass in it: as long as an executor waits for its environment."""
+    if all(executor.state is not State.PENDING for executor in observed.executors):
+        return replace(observed, environments=())
     since = observed.phase_start or now
     return replace(observed, environments=await compile_environments(subject, observed.attempt, since, world))
 
