@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from e2e_kit import eventually
+from structlog.testing import capture_logs
 from unicorn_devcluster.cluster import Cluster
 from unicorn_gateway.user_api.records import experiments
 from unicorn_gateway.user_api.records.routes import ROUTES
@@ -357,6 +358,22 @@ async def test_a_text_is_followed_to_its_end(lab, printed):
         await lab.log(id, 8, "last\n")
         await lab.execute("UPDATE unicorn.executor SET state = 'Failed'")
         assert await response.content.read() == b"last\n"
+
+
+async def test_a_reader_that_leaves_before_the_end_is_no_fault(lab, printed):
+    url = f"{lab.api.url}{lab.path}{printed}/logs/text?follow=true&after=4"
+    with capture_logs() as said:
+        async with lab.api.http.get(url, headers={"Authorization": f"Bearer {lab.user.token}"}) as response:
+            assert await response.content.readline() == b"other\n"
+            response.close()
+        await lab.execute("UPDATE unicorn.executor SET state = 'Succeeded'")
+
+        async def is_over():
+            return [entry for entry in said if entry["event"] == "request"]
+
+        (entry,) = await eventually(is_over, "the request is over", 20)
+    assert entry["status"] == 200
+    assert not [entry for entry in said if entry["log_level"] == "error"]
 
 
 async def test_what_is_in_blobs(lab):

@@ -22,11 +22,11 @@ async def stream(call: Call, media_type: str, parts: AsyncIterator[bytes], *, na
         async for part in parts:
             if part:
                 await response.write(part)
+        await response.write_eof()
     except ConnectionResetError:
-        return response  # nobody reads it any more
+        pass  # nobody reads it any more
     except BaseException:
         if call.request.transport is not None:
             call.request.transport.abort()
         raise
-    await response.write_eof()
     return response
