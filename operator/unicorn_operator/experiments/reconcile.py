@@ -132,9 +132,11 @@ async def _conclude(key: Key, work: Pass, world: World, now: datetime) -> timede
     subject, plan = work.subject, work.plan
     status = status_of(subject, work.observed, plan)
     item = world.caches.experiments.get(key.namespace, key.name) or subject.item
+    soonest = timedelta(milliseconds=10)
+    planned = max(plan.look_again_at - now, soonest) if plan.look_again_at else None
     if changes(item, status, now):
         if (left := _may_wait(key, work, status, world, now)) > timedelta():
-            return left
+            return min(left, planned) if planned else left
         await _mirror(subject, status, world)
         written = await write_status(world, "Experiment", item, status)
         world.pace.wrote(key, now)
@@ -144,8 +146,6 @@ async def _conclude(key: Key, work: Pass, world: World, now: datetime) -> timede
         await _finish(work, world)
         world.pace.forget(key)
         return None
-    soonest = timedelta(milliseconds=10)
-    planned = max(plan.look_again_at - now, soonest) if plan.look_again_at else None
     if plan.phase in FINAL_PHASES:
         return planned
     return min(planned or REPAIR_INTERVAL, REPAIR_INTERVAL)
