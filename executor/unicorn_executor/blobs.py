@@ -7,13 +7,6 @@ from collections.abc import Callable
 from unicorn_executor.gateway import Gateway, Reply, TooMuch
 
 
-def sha256(content: bytes) -> str:
-    """A blob's name."""
-    import hashlib  # here: it brings OpenSSL, and few executors have blobs
-
-    return hashlib.sha256(content).hexdigest()
-
-
 class BlobRefused(Exception):
     """The gateway does not take it: too large, or the executor has too many."""
 

@@ -17,7 +17,7 @@ PIECE = 64 * 1024  # bytes handed to the system at once
 SEND_BUFFER = 256 * 1024  # what it may hold of them: on its way still when the last piece is handed over
 LONGEST_LINE = 64 * 1024
 MOST_HEADERS = 100
-MOST_BEFORE = 10  # answers of 1xx before the one that counts; more of them count as that
+MOST_INTERIM = 10  # answers of 1xx before the one that counts
 _WITHOUT_BODY = (204, 304)
 
 
@@ -37,7 +37,7 @@ class Connection:
 
     def __init__(self, host: str, port: int, authority: str, timeout: float, tls: Optional[ssl.SSLContext]) -> None:
         """`authority`: what the header Host says. `timeout`: seconds without a byte; `sock.settimeout` sets another one."""
-        # As bytes: a str goes through the codec of international names, whose import costs 5 ms.
+        # As bytes: a str goes through the codec of international names, which is imported for that.
         name = host.encode("ascii" if host.isascii() else "idna")
         self._authority = authority
         self.sock: socket.socket = socket.create_connection((name, port), timeout)  # type: ignore[arg-type]
@@ -69,11 +69,13 @@ class Connection:
 
     def receive(self, method: str, limit: int) -> Response:
         """The answer to a request of this method. `limit`: bytes of its body."""
-        for _ in range(MOST_BEFORE):
+        for _ in range(MOST_INTERIM + 1):
             version, status = self._status()
             headers = self._headers()
             if status >= 200:
                 break
+        else:
+            raise NotHttp(f"more than {MOST_INTERIM} interim answers")
         keeps = version == "HTTP/1.1" and "close" not in headers.get("connection", "").lower()
         length = headers.get("content-length")
         if method == "HEAD" or status in _WITHOUT_BODY:

@@ -7,10 +7,11 @@ from typing import Any, Optional
 
 from unicorn_graph import Outcome
 
-from unicorn_executor.blobs import BlobRefused, sha256, upload
+from unicorn_executor.blobs import BlobRefused, upload
 from unicorn_executor.compact import encode
 from unicorn_executor.gateway import Gateway, Refused, TooMuch
 from unicorn_executor.spool import Journal
+from unicorn_executor.wire import sha256
 
 RESULT = "/v2/executor/result"
 INLINE_BYTES = 1000 * 1000  # larger results travel as a blob; the request stays below 1 MiB

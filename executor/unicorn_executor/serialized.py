@@ -25,7 +25,6 @@ from unicorn_graph import Outcome
 
 from unicorn_executor import client_graph, wire
 from unicorn_executor.aside import Aside
-from unicorn_executor.blobs import sha256
 from unicorn_executor.gateway import Gateway, GatewayError, Refused
 from unicorn_executor.launcher import Launcher
 from unicorn_executor.loop import Loop
@@ -76,10 +75,10 @@ class SerializedGraph:
     def fetch(self) -> Path:
         """Raises Refused, Superseded."""
         path = self._directory / "graph.pickle"
-        if path.exists() and sha256(path.read_bytes()) == self._digest:
+        if path.exists() and wire.sha256(path.read_bytes()) == self._digest:
             return path
         reply = self._gateway.another().call("GET", GRAPH, opaque=True)
-        if reply.status != 200 or sha256(reply.content) != self._digest:
+        if reply.status != 200 or wire.sha256(reply.content) != self._digest:
             raise Refused(f"the serialized graph {self._digest} was not given: {reply.describe()}")
         self._room.patiently(lambda: replace(path, reply.content))
         return path

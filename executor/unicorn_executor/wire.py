@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import Any, Optional
 
-from unicorn_executor.blobs import sha256
 from unicorn_executor.compact import encode
 from unicorn_executor.spool import replace
 
@@ -40,6 +39,13 @@ def fitted(event: dict[str, Any], blobs: Path) -> dict[str, Any]:
         return event
     rest = {key: value for key, value in event.items() if key != "value"}
     return {**rest, "blob": store_blob(encode(event["value"]), blobs)}
+
+
+def sha256(content: bytes) -> str:
+    """A blob's name."""
+    import hashlib  # here: it brings OpenSSL, and few executors have blobs
+
+    return hashlib.sha256(content).hexdigest()
 
 
 def store_blob(content: bytes, blobs: Path) -> str:

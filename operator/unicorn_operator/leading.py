@@ -40,7 +40,7 @@ from unicorn_operator.world import Reconcile, World, utc_now
 
 CHANNEL = "unicorn_experiment"
 DRAIN = timedelta(seconds=8)
-PROGRESS_EVERY = timedelta(seconds=1)  # and experiment: writes that tell only how far it is
+PROGRESS_EVERY = timedelta(seconds=1)  # of each experiment: writes that tell only how far it is
 PASSING = timedelta(seconds=1)  # a phase on the way to the end is shown when it lasts as long as this
 _RETRY = timedelta(seconds=2)
 

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from unicorn_executor.http1 import LONGEST_LINE, MOST_HEADERS, Connection, NotHttp, Response
+from unicorn_executor.http1 import LONGEST_LINE, MOST_HEADERS, MOST_INTERIM, Connection, NotHttp, Response
 
 Peer = Callable[[bytes], Connection]
 LIMIT = 1000
@@ -23,11 +23,11 @@ def peer() -> Iterator[Peer]:
         def serve() -> None:
             with server, server.accept()[0] as accepted:
                 accepted.settimeout(10)
-                while b"\r\n\r\n" not in (received[-1] if received else b""):
-                    received.append((received[-1] if received else b"") + accepted.recv(65536))
+                with accepted.makefile("rb") as request:
+                    while request.readline() not in (b"\r\n", b""):
+                        pass
                 accepted.sendall(answer)
 
-        received: list[bytes] = []
         threads.append(threading.Thread(target=serve))
         threads[-1].start()
         port = server.getsockname()[1]
@@ -85,6 +85,7 @@ HEAD = b"HTTP/1.1 200 OK\r\n"
 REFUSED = [
     ("no HTTP", b"SSH-2.0-OpenSSH_9.2\r\n"),
     ("a version of its own", b"HTTP/2 200 OK\r\n\r\n"),
+    ("nothing but interim answers", b"HTTP/1.1 103 Early Hints\r\n\r\n" * (MOST_INTERIM + 1)),
     ("no status", b"HTTP/1.1 OK\r\n\r\n"),
     ("a header without a colon", HEAD + b"nothing\r\n\r\n"),
     ("a header that never ends", HEAD + b"x: " + b"y" * LONGEST_LINE),
