@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from unicorn_core.errors import NotFound
 from unicorn_core.naming import API_VERSION
 from unicorn_devcluster.cluster import Cluster
@@ -248,5 +249,9 @@ def operators(api: Cluster, namespace: str, database: str, tmp_path: Path) -> It
 
 @pytest.fixture(scope="session", autouse=True)
 def _logs() -> None:
-    """As the operator's own, without the values of variables in tracebacks."""
+    """As the operator's own, without the values of variables in tracebacks.
+
+    Loggers are not cached: one that was used before could not be captured by a test after it.
+    """
     logs.set_up("plain", "info")
+    structlog.configure(cache_logger_on_first_use=False)
