@@ -138,6 +138,7 @@ class Order:
 @dataclass(frozen=True, slots=True)
 class Done:
     message: str = ""
+    clean: bool = False  # of a stop: nothing is left that cleanup would remove
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,14 @@ from unicorn_core.planning.views import Sight
 from unicorn_core.text import plain
 
 from unicorn_operator.cache import key_of
-from unicorn_operator.operations import STOP_GRACE, enqueue
+from unicorn_operator.operations import NO_HURRY, STOP_GRACE, enqueue
 from unicorn_operator.world import World
 
 INTERVAL = timedelta(seconds=5)
 CALL_LIMIT = timedelta(seconds=30)  # then a connector counts as one that does not answer
 SETTLING = timedelta(seconds=30)  # after our start, connectors that are not made yet are waited for so long
 SOON = timedelta(milliseconds=200)  # news of many executors are looked at together
+ON_ITS_WAY = frozenset({Sight.WAITING, Sight.RUNNING})  # nothing follows from these but what people are shown
 
 log = structlog.get_logger(__name__)
 
@@ -263,5 +264,7 @@ async def _record(looks: Sequence[Look], world: World) -> None:
             messages=[plain(str(look.message)) for look in looks],
             codes=[look.exit_code for look in looks],
         )
-        touched = {row["experiment_uid"] async for row in rows}
+        changed = [(row["experiment_uid"], Sight(row["sighting"])) async for row in rows]
+    touched = {uid for uid, sight in changed if sight not in ON_ITS_WAY}
     enqueue(touched, world)
+    enqueue({uid for uid, _ in changed} - touched, world, within=NO_HURRY)

@@ -29,6 +29,7 @@ CALLS_PER_VERB = 8  # at one connector; each verb has its own, so that an hour o
 READ_AT_ONCE = 2000
 CLEANUP_TRIES = 5  # then what is left stays; the lease is free
 STOP_GRACE = timedelta(seconds=10)
+NO_HURRY = timedelta(seconds=1)  # news that only tell how far an executor is: what comes of it is about to be heard
 POLL = timedelta(seconds=2)  # repairs a lost wake-up, and notices cancelled operations
 
 log = structlog.get_logger(__name__)
@@ -193,6 +194,7 @@ def outcome_of(error: Exception) -> Outcome:
 async def _record(call: Call, outcomes: Mapping[UUID, Outcome], world: World) -> None:
     """Done and failed for good are final; everything else is tried again, later and later."""
     done: list[UUID] = []
+    clean: list[UUID] = []
     failed: list[tuple[UUID, str, str]] = []
     later: list[tuple[UUID, str, str, timedelta]] = []
     kind = world.connectors.type_of(call.connector)
@@ -201,17 +203,21 @@ async def _record(call: Call, outcomes: Mapping[UUID, Outcome], world: World) ->
         world.metrics.operated(kind, call.verb, type(outcome).__name__)
         if isinstance(outcome, Done):
             done.append(id_)
+            if outcome.clean:
+                clean.append(id_)
         elif isinstance(outcome, Failed) and _is_final(call.verb, row["tries"]):
             failed.append((id_, plain(str(outcome.reason)), plain(str(outcome.message))))
         else:
             later.append((id_, plain(str(outcome.reason)), plain(str(outcome.message)), retry_delay(row["tries"])))
     queries, verb = world.store.queries, str(call.verb)
     touched: set[UUID] = set()
+    calm: set[UUID] = set()
     is_one = sum(map(bool, (done, failed, later))) == 1  # statement: it needs no transaction around it
     async with world.store.connection() if is_one else world.store.transaction() as connection:
         if done:
-            rows = queries.finish_operations(connection, ids=done, verbs=[verb] * len(done))
-            touched |= {row["experiment_uid"] async for row in rows}
+            rows = queries.finish_operations(connection, ids=done, verbs=[verb] * len(done), clean=clean)
+            # What was started is waited for until it checks in: this alone moves nothing on.
+            (calm if call.verb is Verb.START else touched).update([row["experiment_uid"] async for row in rows])
         if failed:
             rows = queries.fail_operations(
                 connection,
@@ -232,6 +238,7 @@ async def _record(call: Call, outcomes: Mapping[UUID, Outcome], world: World) ->
             )
             touched |= {row["experiment_uid"] async for row in rows}
     enqueue(touched, world)
+    enqueue(calm - touched, world, within=NO_HURRY)
 
 
 def _is_final(verb: Verb, tries: int) -> bool:
@@ -245,7 +252,13 @@ def _is_final(verb: Verb, tries: int) -> bool:
             return True
 
 
-def enqueue(experiments: Iterable[UUID], world: World) -> None:
+def enqueue(experiments: Iterable[UUID], world: World, within: timedelta = timedelta()) -> None:
+    """A pass for each: now, or `within` a while, unless something else brings it earlier."""
     for uid in experiments:
-        if (item := world.caches.experiments.by_uid(str(uid))) is not None:
-            world.queue.add(key_of(item, "Experiment"))
+        if (item := world.caches.experiments.by_uid(str(uid))) is None:
+            continue
+        key = key_of(item, "Experiment")
+        if within:
+            world.queue.add_within(key, within)
+        else:
+            world.queue.add(key)

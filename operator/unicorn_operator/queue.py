@@ -59,6 +59,7 @@ class WorkQueue:
         self._dirty: dict[Key, float] = {}  # since when
         self._busy: dict[Key, float] = {}  # since when
         self._later: dict[Key, tuple[float, _Timer]] = {}
+        self._within: dict[Key, _Timer] = {}
         self._failures: dict[Key, int] = {}
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
@@ -87,6 +88,13 @@ class WorkQueue:
             planned[1].cancel()
         self._later[key] = (when, self._clock.call_at(when, lambda: self._due(key)))
 
+    def add_within(self, key: Key, delay: timedelta) -> None:
+        """Let it have a pass that begins before `delay` is over: one that another reason brings earlier is as good."""
+        if self._closed or key in self._dirty or key in self._within:
+            return
+        when = self._clock.time() + delay.total_seconds()
+        self._within[key] = self._clock.call_at(when, lambda: self.add(key))
+
     def add_failed(self, key: Key, at_least: timedelta = timedelta()) -> timedelta:
         """Try again after a back-off that grows with each failure in a row. Answers how long that is."""
         self._failures[key] = self._failures.get(key, 0) + 1
@@ -112,6 +120,8 @@ class WorkQueue:
         if self._closed:
             return None
         key = self._line.popleft()
+        if timer := self._within.pop(key, None):
+            timer.cancel()
         now = self._clock.time()
         self._on_wait(now - self._dirty.pop(key))
         self._busy[key] = now
@@ -129,8 +139,9 @@ class WorkQueue:
     def close(self) -> None:
         """No more passes begin: those in the line and the delayed ones are dropped, `get` answers None."""
         self._closed = True
-        for _, timer in self._later.values():
+        for timer in (*self._within.values(), *(timer for _, timer in self._later.values())):
             timer.cancel()
+        self._within.clear()
         self._later.clear()
         self._line.clear()
         self._dirty.clear()
@@ -146,7 +157,7 @@ class WorkQueue:
 
     def delayed(self) -> int:
         """How many keys wait for a later moment."""
-        return len(self._later)
+        return len(self._later.keys() | self._within.keys())
 
     def longest_pass(self) -> timedelta:
         """How long the longest pass under way has been going on."""

@@ -93,7 +93,7 @@ async def test_images_that_cannot_be_had(pods, connect, until):
     assert "no/such" in found.message
     found = await becomes(connector, invalid, until, lambda found: found.reason == "InvalidImageName")
     assert found.hopeless
-    assert set((await connector.stop([missing.handle, invalid.handle], GRACE)).values()) == {Done()}
+    assert set((await connector.stop([missing.handle, invalid.handle], GRACE)).values()) == {Done(clean=True)}
 
 
 async def test_an_image_without_python(pods, connect, until, cluster):
@@ -115,7 +115,7 @@ async def test_no_room(pods, connect, until):
     found = await becomes(connector, order, until, lambda found: found.reason == "Unschedulable")
     assert not found.started
     assert not found.hopeless
-    assert await only(connector.stop([order.handle], GRACE)) == Done()
+    assert await only(connector.stop([order.handle], GRACE)) == Done(clean=True)
 
 
 async def test_too_much_memory(pods, connect, until):
@@ -253,7 +253,7 @@ async def test_a_foreign_cluster_has_one_namespace_for_all(pods, cluster, monkey
         assert await only(made.start([order])) == Done()
         pods.namespace = namespace
         assert len(await pods.pods(order.handle.executor)) == 1
-        assert await only(made.stop([order.handle], GRACE)) == Done()
+        assert await only(made.stop([order.handle], GRACE)) == Done(clean=True)
     finally:
         await made.close()
 

@@ -101,7 +101,7 @@ class Records:
         return
         yield
 
-    def finish_operations(self, connection: None, ids: list[UUID], verbs: list[str]) -> Any:
+    def finish_operations(self, connection: None, ids: list[UUID], verbs: list[str], clean: list[UUID]) -> Any:
         return self._end("done", ids, [""] * len(ids))
 
     def fail_operations(self, connection: None, ids: list[UUID], reasons: list[str], **_: Any) -> Any:

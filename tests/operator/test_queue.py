@@ -144,6 +144,49 @@ async def test_a_deadline_that_falls_into_a_pass_makes_another_pass(queue, clock
     assert await taken(queue) == [A]
 
 
+async def test_a_pass_within_a_while_comes_at_its_end(queue, clock):
+    queue.add_within(A, 2 * SECOND)
+    clock.pass_by(SECOND)
+    queue.add_within(A, 2 * SECOND)
+    assert (queue.depth(), queue.delayed()) == (0, 1)
+    clock.pass_by(SECOND)
+    assert await taken(queue) == [A], "the first word counts"
+    queue.done(A)
+    clock.pass_by(10 * SECOND)
+    assert queue.depth() == 0
+
+
+async def test_an_earlier_pass_is_as_good(queue, clock):
+    queue.add_within(A, SECOND)
+    queue.add(A)
+    queue.add_within(A, SECOND)
+    assert await taken(queue) == [A]
+    queue.done(A)
+    clock.pass_by(10 * SECOND)
+    assert queue.depth() == 0
+
+
+async def test_a_pass_that_had_begun_before_is_not(queue, clock):
+    queue.add(A)
+    await queue.get()
+    queue.add_within(A, SECOND)
+    queue.done(A)
+    assert queue.depth() == 0
+    clock.pass_by(SECOND)
+    assert await taken(queue) == [A]
+
+
+async def test_a_deadline_is_kept_whatever_pass_comes_earlier(queue, clock):
+    """A pass names its next look anew; what others ask for, with `add_after`, is not to be lost with it."""
+    queue.add_after(A, 2 * SECOND)
+    queue.add_within(A, SECOND)
+    clock.pass_by(SECOND)
+    assert await taken(queue) == [A]
+    queue.done(A)
+    clock.pass_by(SECOND)
+    assert await taken(queue) == [A]
+
+
 async def test_failures_in_a_row_wait_longer_and_longer_up_to_a_limit(queue):
     delays = [queue.add_failed(A).total_seconds() for _ in range(6)]
     assert delays == [1, 2, 4, 8, 10, 10]
@@ -174,6 +217,7 @@ async def test_close_drops_what_waits_and_lets_workers_go(queue, clock):
     assert await queue.get() == A
     queue.add(B)
     queue.add_after(C, SECOND)
+    queue.add_within(Key("Experiment", "default", "d"), SECOND)
     queue.close()
     assert await queue.get() is None
     clock.pass_by(2 * SECOND)

@@ -343,7 +343,7 @@ class World:
             cleanup=self.cleanup,
             report_results=self.report_results,
         )
-        self.database.rows[view.id] = Row(view, attempt, not self.resource.wish.together)
+        self.database.rows[view.id] = Row(view, attempt, not self.resource.wish.together or len(self.machines) == 1)
 
     def _of(self, attempt: int) -> list[ExecutorView]:
         return [row.view for row in self.database.rows.values() if row.attempt == attempt]

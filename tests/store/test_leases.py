@@ -191,3 +191,17 @@ async def test_claims_of_nobody_are_swept(records: Records) -> None:
     assert sorted(await records.holders()) == [0, 1], "what is leased or orphaned stays"
     assert await leases.sweep_claims(records.store) == []
     assert await leases.free_leases(records.store, [executor])
+
+
+async def test_a_stop_that_leaves_nothing_is_its_cleanup_too(records: Records) -> None:
+    one = await records.leased("one", ANN, 0, 1, "Stop")
+    two = await records.leased("two", ANN, 1, 1, "Start")
+    three = await records.leased("three", ANN, 2, 1, "Stop")
+    queries = records.store.queries
+    async with records.store.connection() as connection:
+        stops = queries.finish_operations(connection, ids=[one, three], verbs=["Stop"] * 2, clean=[one])
+        assert len([row async for row in stops]) == 2
+        starts = queries.finish_operations(connection, ids=[two], verbs=["Start"], clean=[two])
+        assert len([row async for row in starts]) == 1
+    expected = [(one, "Cleanup", "Done"), (one, "Stop", "Done"), (two, "Start", "Done"), (three, "Stop", "Done")]
+    assert await records.all("operation", "executor_id, verb::text, state::text") == sorted(expected)

@@ -197,7 +197,7 @@ class KubernetesConnector:
     async def _stop(self, handle: Handle, pods: Pods, grace: timedelta) -> Outcome:
         found = await self._find(handle, pods)
         if found is None:
-            return Done("nothing was there")
+            return Done("nothing was there", clean=True)
         for _ in range(_TRIES):
             if 0 < handle.fence < found.fence:
                 return Failed("Superseded", f"it was started with fence {found.fence}")
@@ -205,7 +205,7 @@ class KubernetesConnector:
                 return Unknown("StillTerminating", "the pod does not end; its node may be dead")
             found = await self._find(handle, pods)  # the one in view may have given way to another
             if found is None or found.final:
-                return Done()
+                return Done(clean=found is None or found.deleting)
         return Unknown("StillRunning", "the pod of this name comes and goes")
 
     async def cleanup(self, handles: Sequence[Handle]) -> Mapping[ExecutorId, Outcome]:

@@ -50,7 +50,7 @@ async def try_to_allocate(subject: Subject, attempt: int, world: World, now: dat
             attempt=attempt,
             holder=subject.holder,
             placements=found.placements,
-            terms=_terms(spec, bodies),
+            terms=_terms(spec, bodies, len(found.placements)),
         )
         behind: list[UUID] = []
         if waited:  # those behind it have moved up, and show it
@@ -79,12 +79,13 @@ def _enough(spec: ExperimentSpec, found: Allocation) -> bool:
     return bool(found.placements) and (placed or spec.allocation.when_busy != "Queue")
 
 
-def _terms(spec: ExperimentSpec, bodies: Mapping[str, Mapping[str, Any]]) -> Mapping[str, ExecutorTerms]:
+def _terms(spec: ExperimentSpec, bodies: Mapping[str, Mapping[str, Any]], executors: int) -> Mapping[str, ExecutorTerms]:
+    """An executor that has nobody to wait for is released by the gateway, without asking us."""
     return {
         one.name: ExecutorTerms(
             keep_alive=one.keep_alive,
             report_results=bodies[one.name]["reportResults"],
-            release_on_check_in=not spec.start.together,
+            release_on_check_in=not spec.start.together or executors == 1,
         )
         for one in spec.deployments
     }

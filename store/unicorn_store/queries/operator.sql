@@ -227,11 +227,17 @@ ORDER BY p.created_at;
 SELECT executor_id, verb::text AS verb FROM unicorn.operation WHERE executor_id = ANY(:ids::uuid[]) AND state = 'Cancelled';
 
 -- name: finish_operations
--- Done. A prepared executor is Prepared. Operations that were cancelled meanwhile stay so. Answers the experiments concerned.
+-- Done; the cleanup of those that are clean as well. A prepared executor is Prepared. Operations that were cancelled meanwhile stay
+-- so. Answers the experiments concerned.
 WITH done AS (
     UPDATE unicorn.operation SET state = 'Done', finished_at = now(), tries = tries + 1, reason = '', message = ''
     WHERE (executor_id, verb::text) IN (SELECT * FROM unnest(:ids::uuid[], :verbs::text[])) AND state = 'Pending'
-    RETURNING executor_id, verb, experiment_uid
+    RETURNING executor_id, verb, experiment_uid, connector_uid, fence
+), cleaned AS (
+    INSERT INTO unicorn.operation (executor_id, verb, experiment_uid, connector_uid, fence, state, finished_at)
+    SELECT executor_id, 'Cleanup', experiment_uid, connector_uid, fence, 'Done', now()
+    FROM done WHERE executor_id = ANY(:clean::uuid[]) AND verb = 'Stop'
+    ON CONFLICT DO NOTHING
 ), prepared AS (
     UPDATE unicorn.executor e SET state = 'Prepared' FROM done d
     WHERE d.executor_id = e.id AND d.verb = 'Prepare' AND e.state = 'Preparing'
@@ -286,7 +292,7 @@ FROM unnest(:ids::uuid[], :sightings::text[], :reasons::text[], :messages::text[
 WHERE e.id = g.id
   AND (e.sighting, e.sighting_reason, e.sighting_message) IS DISTINCT FROM (g.sighting, g.reason, g.message)
    OR e.id = g.id AND g.sighting IN ('Exited', 'Absent') AND e.gone_count < 2
-RETURNING e.experiment_uid;
+RETURNING e.experiment_uid, e.sighting;
 
 -- name: read_orphans
 -- Those that are to be stopped now, except at connectors that are busy with others.
