@@ -4,6 +4,7 @@ Always the one that the gateway names, when it names one by its SHA-256.
 """
 
 import asyncio
+import functools
 import hashlib
 import os
 import ssl
@@ -118,6 +119,7 @@ def _compile(packed: Path, python: str) -> Path:
     return target
 
 
+@functools.lru_cache(maxsize=4)  # an agent is the same object for all who are given it, and is hashed once
 def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 

@@ -41,7 +41,6 @@ from unicorn_operator.world import Reconcile, World, utc_now
 CHANNEL = "unicorn_experiment"
 DRAIN = timedelta(seconds=8)
 PROGRESS_EVERY = timedelta(seconds=1)  # of each experiment: writes that tell only how far it is
-PASSING = timedelta(seconds=1)  # a phase on the way to the end is shown when it lasts as long as this
 _RETRY = timedelta(seconds=2)
 
 log = structlog.get_logger(__name__)
@@ -98,7 +97,7 @@ class Leader:
             signer=await signer(settings, self.kube, namespace),
             images=parts.images,
             metrics=self.metrics,
-            pace=Pace(interval=PROGRESS_EVERY, delay=PASSING),
+            pace=Pace(interval=PROGRESS_EVERY),
             wake_operations=operations.wake.set,
             ask_usage=usage.ask,
             observed_since_start=lambda: observer.complete,

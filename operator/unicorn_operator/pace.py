@@ -6,10 +6,10 @@ from unicorn_operator.key import Key
 
 
 class Pace:
-    """`interval`: between two writes for a key. `delay`: from when a change comes up until it is written."""
+    """`interval`: between two writes for a key."""
 
-    def __init__(self, interval: timedelta, delay: timedelta) -> None:
-        self._interval, self._delay = interval, delay
+    def __init__(self, interval: timedelta) -> None:
+        self._interval = interval
         self._written: dict[Key, datetime] = {}
         self._came_up: dict[Key, datetime] = {}
 
@@ -18,9 +18,9 @@ class Pace:
         last = self._written.get(key)
         return timedelta() if last is None else last + self._interval - now
 
-    def delay_left(self, key: Key, now: datetime) -> timedelta:
-        """The same; the first call after a write begins the delay."""
-        return self._came_up.setdefault(key, now) + self._delay - now
+    def delay_left(self, key: Key, now: datetime, delay: timedelta) -> timedelta:
+        """The same; the first call after a write begins the `delay`."""
+        return self._came_up.setdefault(key, now) + delay - now
 
     def wrote(self, key: Key, now: datetime) -> None:
         self._written[key] = now

@@ -31,7 +31,7 @@ def said(phase: str, *conditions: dict[str, Any]) -> dict[str, Any]:
         (said("Pending"), said("Starting"), [], Urgency.PASSING),
         (said("Ready"), said("Starting"), [], Urgency.AT_ONCE),
         (said("Starting"), said("Running"), RUNS, Urgency.PASSING),
-        (said("Running"), said("Finishing"), ENDED, Urgency.PASSING),
+        (said("Running"), said("Finishing"), ENDED, Urgency.ENDED),
         (said("Running"), said("Finishing"), RUNS, Urgency.AT_ONCE),
         (said("Running"), said("Finishing"), LOST, Urgency.AT_ONCE),
         (said("Finishing"), said("Failed"), ENDED, Urgency.AT_ONCE),
@@ -48,15 +48,16 @@ def test_how_urgent_a_change_is(old: dict[str, Any], new: dict[str, Any], states
 
 
 def test_what_is_not_urgent_waits_from_when_it_came_up_or_from_the_last_write() -> None:
-    pace = Pace(interval=timedelta(seconds=1), delay=timedelta(milliseconds=500))
+    pace, delay = Pace(interval=timedelta(seconds=1)), timedelta(milliseconds=500)
     later = NOON + timedelta(milliseconds=400)
     assert pace.interval_left(KEY, NOON) <= timedelta(), "nothing was written yet"
-    assert pace.delay_left(KEY, NOON) == timedelta(milliseconds=500)
-    assert pace.delay_left(KEY, later) == timedelta(milliseconds=100), "another pass does not begin it anew"
+    assert pace.delay_left(KEY, NOON, delay) == timedelta(milliseconds=500)
+    assert pace.delay_left(KEY, later, delay) == timedelta(milliseconds=100), "another pass does not begin it anew"
+    assert pace.delay_left(KEY, later, 2 * delay) == timedelta(milliseconds=600), "nor does another patience"
 
     pace.wrote(KEY, later)
     assert pace.interval_left(KEY, later) == timedelta(seconds=1)
-    assert pace.delay_left(KEY, later) == timedelta(milliseconds=500), "a write ends the delay"
+    assert pace.delay_left(KEY, later, delay) == timedelta(milliseconds=500), "a write ends the delay"
 
     pace.forget(KEY)
     assert pace.interval_left(KEY, later) <= timedelta()

@@ -32,7 +32,7 @@ from unicorn_operator.experiments.observing import judge_spec, observe, refresh
 from unicorn_operator.experiments.reporting import status_of
 from unicorn_operator.experiments.resolution import Resolved, resolve, serialized_graphs, unasked_arguments
 from unicorn_operator.experiments.subject import Subject, optional_moment, subject_of
-from unicorn_operator.experiments.urgency import Urgency, urgency
+from unicorn_operator.experiments.urgency import DELAYS, Urgency, urgency
 from unicorn_operator.key import Key
 from unicorn_operator.status import changes, condition_of, write_status
 from unicorn_operator.world import World
@@ -188,10 +188,10 @@ def _may_wait(key: Key, work: Pass, status: dict[str, object], world: World, now
     match urgency(work.subject.status, status, (executor.state for executor in work.observed.executors)):
         case Urgency.AT_ONCE:
             return timedelta()
-        case Urgency.PASSING:
-            return world.pace.delay_left(key, now)
         case Urgency.PROGRESS:
             return world.pace.interval_left(key, now)
+        case patient:
+            return world.pace.delay_left(key, now, DELAYS[patient])
 
 
 async def _show(problem: Broken | Refused, subject: Subject, world: World) -> None:
