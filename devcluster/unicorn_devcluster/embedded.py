@@ -204,22 +204,36 @@ def _log_end(record: Record, component: str) -> str:
 
 
 def _roles() -> list[tuple[str, dict[str, Any]]]:
-    """What kube-proxy and CoreDNS may read: (collection, object)."""
-    group = "/apis/rbac.authorization.k8s.io/v1"
+    """What kube-proxy, CoreDNS and the kubelet may read: (collection, object).
+
+    The kubelet may read what its pods refer to, and learns of a pod often before the node authorizer does: refused ("no relationship
+    found"), it asks again a second or two later, and the pod waits. Here the one node has all pods, so it may read all.
+    """
+    group, watched = "/apis/rbac.authorization.k8s.io/v1", ["list", "watch"]
     version = {"apiVersion": "rbac.authorization.k8s.io/v1"}
-    rules = [
-        {"apiGroups": [""], "resources": ["services", "pods", "namespaces"], "verbs": ["list", "watch"]},
-        {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
+    rules: dict[str, list[dict[str, Any]]] = {
+        "system:coredns": [
+            {"apiGroups": [""], "resources": ["services", "pods", "namespaces"], "verbs": watched},
+            {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": watched},
+        ],
+        "devcluster:node": [{"apiGroups": [""], "resources": ["secrets", "configmaps"], "verbs": ["get", *watched]}],
+    }
+    objects: list[tuple[str, dict[str, Any]]] = [
+        (f"{group}/clusterroles", {**version, "kind": "ClusterRole", "metadata": {"name": name}, "rules": allowed})
+        for name, allowed in rules.items()
     ]
-    role = {**version, "kind": "ClusterRole", "metadata": {"name": "system:coredns"}, "rules": rules}
-    objects: list[tuple[str, dict[str, Any]]] = [(f"{group}/clusterroles", role)]
-    for user, bound in (("system:coredns", "system:coredns"), ("system:kube-proxy", "system:node-proxier")):
+    bound = {
+        "system:coredns": "system:coredns",
+        "system:kube-proxy": "system:node-proxier",
+        f"system:node:{NODE}": "devcluster:node",
+    }
+    for user, role in bound.items():
         binding = {
             **version,
             "kind": "ClusterRoleBinding",
             "metadata": {"name": f"devcluster:{user.removeprefix('system:')}"},
             "subjects": [{"kind": "User", "name": user, "apiGroup": "rbac.authorization.k8s.io"}],
-            "roleRef": {"kind": "ClusterRole", "name": bound, "apiGroup": "rbac.authorization.k8s.io"},
+            "roleRef": {"kind": "ClusterRole", "name": role, "apiGroup": "rbac.authorization.k8s.io"},
         }
         objects.append((f"{group}/clusterrolebindings", binding))
     return objects

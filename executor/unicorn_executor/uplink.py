@@ -22,7 +22,7 @@ from unicorn_executor.spool import Journal
 
 EVENTS = "/v2/executor/events"
 LONGEST_REFUSAL = 5.0  # seconds between two tries while everything is refused
-BREATH = 0.05  # seconds from an event to its request while the graph runs: events travel together, and tasks start first
+BREATH = 0.1  # seconds from an event to its request while the graph runs: events travel together, and tasks start first
 
 
 class Uplink:
@@ -70,6 +70,7 @@ class Uplink:
 
     def _run(self) -> None:
         try:
+            self._draining.wait(BREATH)
             while self._goes_on():
                 pass
         except Stopped:
