@@ -206,8 +206,8 @@ def _log_end(record: Record, component: str) -> str:
 def _roles() -> list[tuple[str, dict[str, Any]]]:
     """What kube-proxy, CoreDNS and the kubelet may read: (collection, object).
 
-    The kubelet may read what its pods refer to, and learns of a pod often before the node authorizer does: refused ("no relationship
-    found"), it asks again a second or two later, and the pod waits. Here the one node has all pods, so it may read all.
+    The kubelet learns of a pod often before the node authorizer does. Refused what the pod refers to ("no relationship found"),
+    it asks again a second or two later, and the pod waits. Here the one node has all pods, so it may read all.
     """
     group, watched = "/apis/rbac.authorization.k8s.io/v1", ["list", "watch"]
     version = {"apiVersion": "rbac.authorization.k8s.io/v1"}

@@ -27,6 +27,13 @@ def test_the_node_is_ready(cluster: Cluster) -> None:
     assert ready == "True"
 
 
+def test_the_kubelet_need_not_wait_for_the_node_authorizer(cluster: Cluster) -> None:
+    node = json.loads(cluster.run("get", "nodes", "-o", "json"))["items"][0]["metadata"]["name"]
+    for kind in ("secrets", "configmaps"):
+        said = cluster.run("auth", "can-i", "get", f"{kind}/of-a-pod-it-heard-of-first", "--as", f"system:node:{node}")
+        assert said.strip() == "yes", kind
+
+
 def test_up_returns_the_running_cluster(cluster: Cluster) -> None:
     before = cluster.pids("kube-apiserver")
     assert clusters.up(cluster.name) == cluster

@@ -20,6 +20,7 @@ from unicorn_operator import operations
 from unicorn_operator.cache import Caches
 from unicorn_operator.operations import OperationRunner
 from unicorn_operator.orders import SecretReader
+from unicorn_operator.queue import WorkQueue
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 CONNECTOR, EXPERIMENT = uuid4(), uuid4()
@@ -116,8 +117,7 @@ class Records:
         self.rows = [row for row in self.rows if row["executor_id"] not in ids]
         self.outcomes += [(how, id_, reason) for id_, reason in zip(ids, reasons, strict=True)]
         self.changed.set()
-        return
-        yield
+        yield {"experiment_uid": EXPERIMENT}
 
     async def until(self, count: int) -> dict[UUID, tuple[str, str]]:
         """The outcomes, once there are so many."""
@@ -192,13 +192,14 @@ def running(monkeypatch: pytest.MonkeyPatch) -> Any:
             store=records,
             connectors=SimpleNamespace(get=lambda _: connector, type_of=lambda _: "fake"),
             caches=Caches(),
+            queue=WorkQueue(),
             metrics=SimpleNamespace(operated=lambda *_: None),
             now=lambda: NOON,
             closing=lambda: False,
         )
         task = asyncio.create_task(OperationRunner().run(world))  # type: ignore[arg-type]
         try:
-            yield
+            yield world
             assert not task.done(), "whatever a connector answers, the runner goes on"
         finally:
             task.cancel()
@@ -235,6 +236,28 @@ async def test_every_answer_becomes_an_outcome(
         async with running(records, Answering(stop=answer)):
             assert (await records.until(1))[executor] == expected, because
     assert sum(entry["log_level"] == "error" for entry in logs) == faults, "logged once, where it is a fault"
+
+
+@pytest.mark.parametrize(
+    ("verb", "answer", "now", "within"),
+    [
+        ("Start", all_done, 0, 1),
+        ("Start", lambda handles: {handle.executor: Failed("NodeGone") for handle in handles}, 1, 0),
+        ("Stop", all_done, 1, 0),
+    ],
+    ids=["started", "not started", "stopped"],
+)
+async def test_a_start_brings_no_pass_of_its_own(
+    running: Any, verb: str, answer: Callable[[Any], Any], now: int, within: int
+) -> None:
+    records, item = Records(), {"metadata": {"uid": str(EXPERIMENT), "namespace": "lab", "name": "e", "resourceVersion": "1"}}
+    async with running(records, Answering(start=answer, stop=answer)) as world:
+        world.caches.experiments.put(item)
+        records.add(verb)
+        async with asyncio.timeout(10):
+            while not world.queue.depth() + world.queue.delayed():
+                await asyncio.sleep(0.001)
+        assert (world.queue.depth(), world.queue.delayed()) == (now, within)
 
 
 async def test_an_order_that_cannot_be_made_fails_alone(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
