@@ -53,6 +53,15 @@ class TestCheckIn:
         assert (await waiting).body["state"] == "Released"
         assert asyncio.get_running_loop().time() - began < 2, "by notification, not by polling"
 
+    @pytest.mark.parametrize(("verb", "state"), [("Stop", "CheckedIn"), ("Cleanup", "Running")])
+    async def test_who_is_being_stopped_is_not_released_at_its_check_in(self, gateway, operator, verb, state):
+        (executor,) = await operator.experiment(release_on_check_in=True)
+        async with operator.store.connection() as connection:
+            await operator.store.queries.operate_end(connection, ids=[executor], verb=verb)
+        await gateway.agent(executor).check_in(wait=0)
+        row = await operator.row(executor)
+        assert (row["state"], row["released_at"] is None) == (state, state == "CheckedIn")
+
     async def test_the_assignment(self, gateway, operator):
         graph = {
             **GRAPH,

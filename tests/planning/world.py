@@ -469,8 +469,9 @@ class World:
                 agent.alive, agent.code = False, 0
                 return
             agent.there = self.woken = True
-            state = State.RUNNING if row.release_on_check_in else State.CHECKED_IN
-            released = self.now if row.release_on_check_in else None
+            is_released = row.release_on_check_in and Verb.STOP not in view.operations
+            state = State.RUNNING if is_released else State.CHECKED_IN
+            released = self.now if is_released else None
             self.database.change(executor, state=state, checked_in=self.now, heard=self.now, released=released)
         elif agent.there and view.checked_in:
             if view.state is State.LOST:

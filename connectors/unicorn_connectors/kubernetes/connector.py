@@ -197,7 +197,7 @@ class KubernetesConnector:
     async def _stop(self, handle: Handle, pods: Pods, grace: timedelta) -> Outcome:
         found = await self._find(handle, pods)
         if found is None:
-            return Done("nothing was there", clean=True)
+            return Done("nothing was there")
         for _ in range(_TRIES):
             if 0 < handle.fence < found.fence:
                 return Failed("Superseded", f"it was started with fence {found.fence}")

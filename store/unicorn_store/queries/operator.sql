@@ -174,7 +174,11 @@ INSERT INTO unicorn.operation (executor_id, verb, experiment_uid, connector_uid,
 SELECT id, 'Start', experiment_uid, connector_uid, fence FROM touched ON CONFLICT DO NOTHING;
 
 -- name: operate_end!
--- Stop and cleanup: whatever state the executor has.
+-- Stop and cleanup: whatever state the executor has. One that is being stopped and checks in only now has nothing to run.
+WITH held AS (
+    UPDATE unicorn.executor SET release_on_check_in = false
+    WHERE id = ANY(:ids::uuid[]) AND :verb::text = 'Stop' AND release_on_check_in AND checked_in_at IS NULL
+)
 INSERT INTO unicorn.operation (executor_id, verb, experiment_uid, connector_uid, fence)
 SELECT id, :verb::text::unicorn.operation_verb, experiment_uid, connector_uid, fence
 FROM unicorn.executor WHERE id = ANY(:ids::uuid[]) AND connector_uid IS NOT NULL
