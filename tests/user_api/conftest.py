@@ -1,17 +1,21 @@
 """A user API on a migrated database."""
 
 import os
+import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from records_lab import Lab, bind
+from unicorn_devcluster.cluster import Cluster
 from unicorn_devcluster.stack import Stack
 from unicorn_store import Store, connect
-from user_parts import Running, Served, served_by, user_api_on
+from user_parts import ROLES, Running, Served, account, served_by, user_api_on
 
 Start = Callable[..., Any]
+CRDS = Path(__file__).parents[2] / "crds"
 
 
 @pytest.fixture
@@ -55,3 +59,21 @@ async def served(user_stack: Stack) -> AsyncIterator[Served]:
     user_stack.revive()
     async with served_by(user_stack) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def roles(cluster: Cluster) -> Cluster:
+    """A cluster with our kinds and roles."""
+    cluster.run("apply", "--server-side", "-f", str(CRDS))
+    cluster.run("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRDS))
+    cluster.run("apply", "--server-side", "-f", str(ROLES))
+    return cluster
+
+
+@pytest.fixture
+async def lab(roles: Cluster, namespace: str, migrated: str, store: Store, tmp_path: Path) -> AsyncIterator[Lab]:
+    async with user_api_on(migrated, tmp_path, kubeconfig=str(roles.kubeconfig)) as api:
+        name = f"user-{secrets.token_hex(4)}"
+        made = await account(store, name, namespace=namespace)
+        bind(roles, namespace, "unicorn-user", made.kubernetes_user)
+        yield Lab(api, store, roles, namespace, await api.logged_in(name))

@@ -3,131 +3,16 @@
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from e2e_kit import eventually
-from structlog.testing import capture_logs
-from unicorn_devcluster.cluster import Cluster
+from records_lab import NOON, bind
 from unicorn_gateway.user_api.records import experiments
 from unicorn_gateway.user_api.records.routes import ROUTES
-from unicorn_store import Store, history, reports
-from user_parts import ROLES, Answer, Running, User, account, stalled, user_api_on
-
-NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-CRDS = Path(__file__).parents[2] / "crds"
-
-
-@dataclass
-class Lab:
-    """A namespace, a user who may read and change there, and what the operator and the gateway would have written."""
-
-    api: Running
-    store: Store
-    cluster: Cluster
-    namespace: str
-    user: User
-    _made: list[UUID] = field(default_factory=list)
-
-    @property
-    def path(self) -> str:
-        return f"/v2/namespaces/{self.namespace}/experiments"
-
-    async def get(self, path: str = "", **query: Any) -> Answer:
-        return await self.user.call("GET", self.path + path, params=query)
-
-    async def items(self, path: str = "", **query: Any) -> list[Any]:
-        """Of one page; it is the last."""
-        answer = await self.get(path, **query)
-        assert answer.status == 200, answer.body
-        assert "continue" not in answer.body
-        return answer.body["items"]
-
-    async def all(self, path: str = "", **query: Any) -> list[Any]:
-        """Page by page."""
-        found: list[Any] = []
-        while True:
-            answer = await self.get(path, **query)
-            assert answer.status == 200, answer.body
-            assert len(answer.body["items"]) <= query["limit"]
-            found += answer.body["items"]
-            if "continue" not in answer.body:
-                return found
-            query["continue"] = answer.body["continue"]
-
-    async def experiment(self, name: str = "e", age: int = 0, **columns: Any) -> UUID:
-        """`age`: minutes before noon."""
-        uid = uuid4()
-        values = {
-            "uid": uid,
-            "namespace": self.namespace,
-            "name": name,
-            "user_name": "netunicorn:ann",
-            "attempt": 1,
-            "phase": "Running",
-            "message": "",
-            "spec": {"deployments": []},
-            "status": {"phase": "Running"},
-            "created_at": NOON - timedelta(minutes=age),
-            **columns,
-        }
-        await self.insert("experiment", **values)
-        return uid
-
-    async def executor(
-        self, uid: UUID, deployment: str = "d", index: int = 0, position: int | None = None, **columns: Any
-    ) -> UUID:
-        id = uuid4()
-        if position is not None and index == 0:
-            await self.insert(
-                "snapshot", experiment_uid=uid, attempt=1, deployment=deployment, position=position, graph={}, body={}
-            )
-        more = {"state": "Running", "node_name": f"node-{index}", "keep_alive": timedelta(minutes=10), **columns}
-        await self.insert("executor", id=id, experiment_uid=uid, deployment=deployment, index=index, **{"attempt": 1, **more})
-        return id
-
-    async def insert(self, table: str, **values: Any) -> None:
-        places = ", ".join(f"${n}" for n in range(1, len(values) + 1))
-        async with self.store.connection() as connection:
-            await connection.execute(f"INSERT INTO unicorn.{table} ({', '.join(values)}) VALUES ({places})", *values.values())
-
-    async def execute(self, statement: str, *arguments: Any) -> Any:
-        async with self.store.connection() as connection:
-            return await connection.fetchval(statement, *arguments)
-
-    async def log(self, id: UUID, seq: int, content: str, task: str | None = None, stream: str = "agent") -> None:
-        run = None if task is None else 1
-        await self.insert("log_chunk", executor_id=id, seq=seq, task=task, run=run, stream=stream, wall=1.5e9, content=content)
-
-
-@pytest.fixture(scope="module")
-def roles(cluster: Cluster) -> Cluster:
-    """A cluster with our kinds and roles."""
-    cluster.run("apply", "--server-side", "-f", str(CRDS))
-    cluster.run("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRDS))
-    cluster.run("apply", "--server-side", "-f", str(ROLES))
-    return cluster
-
-
-@pytest.fixture
-async def lab(roles: Cluster, namespace: str, migrated: str, store: Store, tmp_path: Path) -> AsyncIterator[Lab]:
-    async with user_api_on(migrated, tmp_path, kubeconfig=str(roles.kubeconfig)) as api:
-        name = f"user-{secrets.token_hex(4)}"
-        made = await account(store, name, namespace=namespace)
-        bind(roles, namespace, "unicorn-user", made.kubernetes_user)
-        yield Lab(api, store, roles, namespace, await api.logged_in(name))
-
-
-def bind(cluster: Cluster, namespace: str, role: str, user: str) -> None:
-    name = f"test-{secrets.token_hex(4)}"
-    cluster.run("create", "rolebinding", name, f"--clusterrole={role}", f"--user={user}", "--namespace", namespace)
-
+from unicorn_store import history, reports
+from user_parts import account, stalled, user_api_on
 
 # --- experiments -----------------------------------------------------------------------------------------------------------
 
@@ -298,84 +183,6 @@ async def test_events_and_task_runs(lab):
     assert [event["sequence"] for event in await lab.items(f"/e/executors/{id}/events", after=4, kind="TaskStarted")] == [6, 7]
 
 
-# --- logs ------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-async def printed(lab):
-    """The path of an executor that has printed."""
-    id = await lab.executor(await lab.experiment())
-    await lab.log(id, 1, "hello\n")
-    await lab.log(id, 2, "out\n", "a", "stdout")
-    await lab.log(id, 4, "err\n", "a", "stderr")
-    await lab.log(id, 5, "other\n", "b", "stdout")
-    return f"/e/executors/{id}"
-
-
-RANGES = [
-    ({}, "hello\nout\nerr\nother\n"),
-    ({"after": 2}, "err\nother\n"),
-    ({"task": "a"}, "out\nerr\n"),
-    ({"stream": "stdout"}, "out\nother\n"),
-    ({"stream": "stdout,agent", "after": 1}, "out\nother\n"),
-    ({"tail": 2}, "err\nother\n"),
-    ({"tail": 1, "stream": "stderr"}, "err\n"),
-    ({"tail": 100, "after": 4}, "other\n"),
-    ({"task": "nobody"}, ""),
-]
-
-
-async def test_ranges_of_a_log(lab, printed):
-    for query, text in RANGES:
-        chunks = (await lab.get(f"{printed}/logs", **query)).body
-        assert "".join(chunk["text"] for chunk in chunks["items"]) == text, query
-        assert not chunks["ended"]
-        answer = await lab.get(f"{printed}/logs/text", **query)
-        assert (answer.status, answer.body.decode()) == (200, text), query
-        assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
-
-
-async def test_a_log_is_followed_by_its_numbers(lab, printed):
-    first = (await lab.get(f"{printed}/logs", limit=3)).body
-    assert (first["next"], first["ended"]) == (4, False)
-    rest = (await lab.get(f"{printed}/logs", after=first["next"])).body
-    assert ([chunk["text"] for chunk in rest["items"]], rest["next"]) == (["other\n"], 5)
-    waiting = asyncio.create_task(lab.get(f"{printed}/logs", after=5, wait=30))
-    await lab.log(UUID(printed.rpartition("/")[2]), 6, "news\n")
-    assert [chunk["text"] for chunk in (await waiting).body["items"]] == ["news\n"]
-    assert (await lab.get(f"{printed}/logs", after=6)).body == {"items": [], "next": 6, "ended": False}
-    await lab.execute("UPDATE unicorn.executor SET state = 'Succeeded'")
-    assert (await lab.get(f"{printed}/logs", after=6, wait=60)).body == {"items": [], "next": 6, "ended": True}
-
-
-async def test_a_text_is_followed_to_its_end(lab, printed):
-    id = UUID(printed.rpartition("/")[2])
-    url = f"{lab.api.url}{lab.path}{printed}/logs/text?follow=true&after=4"
-    async with lab.api.http.get(url, headers={"Authorization": f"Bearer {lab.user.token}"}) as response:
-        assert await response.content.readline() == b"other\n"
-        await lab.log(id, 7, "more\n")
-        assert await response.content.readline() == b"more\n"
-        await lab.log(id, 8, "last\n")
-        await lab.execute("UPDATE unicorn.executor SET state = 'Failed'")
-        assert await response.content.read() == b"last\n"
-
-
-async def test_a_reader_that_leaves_before_the_end_is_no_fault(lab, printed):
-    url = f"{lab.api.url}{lab.path}{printed}/logs/text?follow=true&after=4"
-    with capture_logs() as said:
-        async with lab.api.http.get(url, headers={"Authorization": f"Bearer {lab.user.token}"}) as response:
-            assert await response.content.readline() == b"other\n"
-            response.close()
-        await lab.execute("UPDATE unicorn.executor SET state = 'Succeeded'")
-
-        async def is_over():
-            return [entry for entry in said if entry["event"] == "request"]
-
-        (entry,) = await eventually(is_over, "the request is over", 20)
-    assert entry["status"] == 200
-    assert not [entry for entry in said if entry["log_level"] == "error"]
-
-
 async def test_what_is_in_blobs(lab):
     uid = await lab.experiment()
     id = await lab.executor(uid)
@@ -462,27 +269,6 @@ async def test_large_results_are_read_a_few_at_a_time(lab, monkeypatch):
     assert [len(json.loads(line)["results"]["t"][0]["value"]) // 4 * 4 for line in lines] == [size // 4 * 4 for size in sizes]
     assert [len(page) for page in pages] == [3, 1, 2, 0]
     assert all(isinstance(one.result.results, str) for page in pages for one in page), "nobody looks into them"
-
-
-async def test_a_user_has_so_many_long_polls_at_once(lab, printed):
-    most = lab.api.settings.user_requests_waiting
-    polls = [asyncio.create_task(lab.get(f"{printed}/logs", after=10**6, wait=10)) for _ in range(most + 1)]
-    done, pending = await asyncio.wait(polls, return_when=asyncio.FIRST_COMPLETED)
-    assert [(task.result().status, task.result().reason) for task in done] == [(429, "TooManyRequests")]
-    assert (await lab.get("/e")).status == 200, "other requests are not held up"
-    for task in pending:
-        task.cancel()
-    await asyncio.gather(*pending, return_exceptions=True)
-
-
-async def test_a_user_follows_so_many_logs_at_once(lab, printed):
-    url = f"{lab.api.url}{lab.path}{printed}/logs/text"
-    headers = {"Authorization": f"Bearer {lab.user.token}"}
-    async with AsyncExitStack() as stack:
-        answers = [
-            await stack.enter_async_context(lab.api.http.get(url, params={"follow": "true"}, headers=headers)) for _ in range(21)
-        ]
-        assert [answer.status for answer in answers] == [200] * 20 + [429]
 
 
 async def test_a_user_has_so_many_requests_at_once(lab, migrated, tmp_path):
