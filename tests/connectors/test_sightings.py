@@ -101,6 +101,27 @@ NO_PYTHON = 'exec: "python3": executable file not found in $PATH: unknown'
             Exited(0),
             "a clean end",
         ),
+        (
+            {
+                "phase": "Running",
+                "containerStatuses": [
+                    container(terminated={"exitCode": 0, "reason": "Completed"}),
+                    container("sidecar", running={}),
+                ],
+            },
+            SOON,
+            Exited(0),
+            "its phase follows, or waits for what somebody else put in",
+        ),
+        (
+            {
+                "phase": "Running",
+                "containerStatuses": [container(terminated={"exitCode": 137, "reason": "ContainerStatusUnknown"})],
+            },
+            SOON,
+            Running(False),
+            "the kubelet does not find it: the phase decides",
+        ),
         (failed({"exitCode": 3, "reason": "Error"}), LATE, Exited(3, "AgentRefused"), "the agent's own codes have names"),
         (failed({"exitCode": 137, "reason": "OOMKilled"}), LATE, Exited(137, "OOMKilled"), "the kernel's reason"),
         (failed({"exitCode": 137, "reason": "Error"}), LATE, Exited(137, "Killed"), "somebody killed it"),
@@ -131,7 +152,9 @@ NO_PYTHON = 'exec: "python3": executable file not found in $PATH: unknown'
     ],
 )
 def test_sighting(status, now, expected, because):
-    assert view(a_pod(status)).sighting(now) == expected, because
+    seen = view(a_pod(status))
+    assert seen.sighting(now) == expected, because
+    assert seen.final is isinstance(expected, Exited)
 
 
 def test_the_third_failed_pull_is_hopeless():

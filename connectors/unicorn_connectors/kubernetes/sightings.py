@@ -24,6 +24,7 @@ _CONFIGURATION = {"CreateContainerConfigError", "CreateContainerError", "RunCont
 _NEVER = {"InvalidImageName", "ErrImageNeverPull"}
 _NOT_FOUND = ("executable file not found", "no such file or directory")
 _FINAL = ("Succeeded", "Failed")
+_LOST = "ContainerStatusUnknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class PodView:
     node: str  # ours, from the annotation
     fence: int
     created: datetime
-    final: bool  # no container of it runs, nor will
+    final: bool  # nothing of the executor runs, nor will
     deleting: bool
     state: Running | Exited
     waiting: str = ""  # for what a container of it waits, as the kubelet says it
@@ -61,6 +62,7 @@ def view(pod: Mapping[str, Any], before: PodView | None = None) -> PodView | Non
     except (KeyError, ValueError):
         return None
     same = before if before is not None and before.uid == metadata["uid"] else None
+    final = _is_final(pod)
     waiting = _waiting(pod)
     reason = waiting.get("reason", "")
     pulls = same.failed_pulls if same else 0
@@ -75,16 +77,20 @@ def view(pod: Mapping[str, Any], before: PodView | None = None) -> PodView | Non
         node=node,
         fence=fence,
         created=datetime.fromisoformat(metadata["creationTimestamp"]).astimezone(UTC),
-        final=_phase(pod) in _FINAL,
+        final=final,
         deleting="deletionTimestamp" in metadata,
-        state=_exited(pod) if _phase(pod) in _FINAL else _running(pod, waiting, pulls),
+        state=_exited(pod) if final else _running(pod, waiting, pulls),
         waiting=reason,
         failed_pulls=pulls,
     )
 
 
-def _phase(pod: Mapping[str, Any]) -> str:
-    return str((pod.get("status") or {}).get("phase", "Pending"))
+def _is_final(pod: Mapping[str, Any]) -> bool:
+    """By its phase; or its executor has ended, which is never restarted. The phase follows a second or so later, and not at all while
+    a container runs that somebody else put in. A container that the kubelet merely cannot find is believed by the phase only."""
+    ended = _containers(pod).get(CONTAINER, {}).get("terminated") or {}
+    known = bool(ended) and ended.get("reason") != _LOST
+    return known or (pod.get("status") or {}).get("phase") in _FINAL
 
 
 def _containers(pod: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
