@@ -86,8 +86,11 @@ def view(pod: Mapping[str, Any], before: PodView | None = None) -> PodView | Non
 
 
 def _is_final(pod: Mapping[str, Any]) -> bool:
-    """By its phase; or its executor has ended, which is never restarted. The phase follows a second or so later, and not at all while
-    a container runs that somebody else put in. A container that the kubelet merely cannot find is believed by the phase only."""
+    """Its executor has ended, which is never restarted, or its phase says so.
+
+    The phase follows a second or so later, and not at all while a container runs that somebody else put in. Of a container that
+    the kubelet merely cannot find the phase alone is believed.
+    """
     ended = _containers(pod).get(CONTAINER, {}).get("terminated") or {}
     known = bool(ended) and ended.get("reason") != _LOST
     return known or (pod.get("status") or {}).get("phase") in _FINAL
