@@ -211,13 +211,11 @@ async def _record(call: Call, outcomes: Mapping[UUID, Outcome], world: World) ->
             later.append((id_, plain(str(outcome.reason)), plain(str(outcome.message)), retry_delay(row["tries"])))
     queries, verb = world.store.queries, str(call.verb)
     touched: set[UUID] = set()
-    calm: set[UUID] = set()
     is_one = sum(map(bool, (done, failed, later))) == 1  # statement: it needs no transaction around it
     async with world.store.connection() if is_one else world.store.transaction() as connection:
         if done:
             rows = queries.finish_operations(connection, ids=done, verbs=[verb] * len(done), clean=clean)
-            # What was started is waited for until it checks in: this alone moves nothing on.
-            (calm if call.verb is Verb.START else touched).update([row["experiment_uid"] async for row in rows])
+            touched |= {row["experiment_uid"] async for row in rows}
         if failed:
             rows = queries.fail_operations(
                 connection,
@@ -237,8 +235,9 @@ async def _record(call: Call, outcomes: Mapping[UUID, Outcome], world: World) ->
                 delays=[entry[3] for entry in later],
             )
             touched |= {row["experiment_uid"] async for row in rows}
-    enqueue(touched, world)
-    enqueue(calm - touched, world, within=NO_HURRY)
+    # Who was started is waited for until it checks in: this alone moves nothing on.
+    is_progress = call.verb is Verb.START and not failed and not later
+    enqueue(touched, world, within=NO_HURRY if is_progress else timedelta())
 
 
 def _is_final(verb: Verb, tries: int) -> bool:

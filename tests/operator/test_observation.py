@@ -15,11 +15,13 @@ from unicorn_connectors import fake
 from unicorn_core.connector import ConnectorContext, Handle, Node, Running
 from unicorn_core.errors import Waiting
 from unicorn_core.naming import ExecutorId
+from unicorn_core.planning.views import Sight
 from unicorn_operator import observation, orphans
 from unicorn_operator.cache import Caches
 from unicorn_operator.guarded import Guarded
 from unicorn_operator.observation import Observer
 from unicorn_operator.orphans import OrphanStopper
+from unicorn_operator.queue import WorkQueue
 from unicorn_store import Store, leases
 
 PATIENCE = 20.0
@@ -34,6 +36,7 @@ class Lab:
     connectors: dict[UUID, Any] = field(default_factory=dict)
     names: dict[str, UUID] = field(default_factory=dict)
     settling: timedelta = timedelta()  # since the start
+    queue: WorkQueue = field(default_factory=WorkQueue)
 
     @property
     def world(self) -> Any:
@@ -46,7 +49,7 @@ class Lab:
             store=self.store,
             caches=self.caches,
             connectors=SimpleNamespace(get=get),
-            queue=SimpleNamespace(add=lambda _: None),
+            queue=self.queue,
             ask_usage=lambda: None,
             now=lambda: datetime.now(UTC) + self.settling,
         )
@@ -270,3 +273,17 @@ async def test_a_stop_that_answers_nonsense_is_no_evidence(lab: Lab) -> None:
     async with running(OrphanStopper(), lab):
         await until(tried)
     assert await lab.orphaned() == [executor]
+
+
+@pytest.mark.parametrize(
+    ("sight", "now", "within"),
+    [(Sight.WAITING, 0, 1), (Sight.RUNNING, 0, 1), (Sight.HOPELESS, 1, 0), (Sight.EXITED, 1, 0), (Sight.UNREACHABLE, 1, 0)],
+)
+async def test_who_is_on_its_way_brings_no_pass_of_its_own(lab: Lab, sight: Sight, now: int, within: int) -> None:
+    lab.connector("a")
+    executor = await lab.running("a")
+    ((uid,),) = await lab.fetch("SELECT uid FROM unicorn.experiment")
+    metadata = {"namespace": "lab", "name": "e", "uid": str(uid), "resourceVersion": "1"}
+    lab.caches.experiments.put({"kind": "Experiment", "metadata": metadata})
+    await observation._record([observation.Look(executor, sight)], lab.world)
+    assert (lab.queue.depth(), lab.queue.delayed()) == (now, within)
